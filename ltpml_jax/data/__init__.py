@@ -1,0 +1,1 @@
+"""Data: from records to batches."""
