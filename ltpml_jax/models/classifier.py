@@ -1,0 +1,181 @@
+"""The multi-label classifier: backbone, neck, head; and its form as pure functions over pytrees."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+from ltpml_jax.errors import UserError
+from ltpml_jax.models.layers import Compute, batch_norm, he_normal, normalise
+from ltpml_jax.models.resnet import ARCHITECTURES, STAGES, ResNet, frozen_prefixes
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Everything that decides a model's arithmetic, class count apart.
+
+    Attributes:
+        backbone: a key of `resnet.ARCHITECTURES`.
+        neck_width: features the head sees.
+        dropout: probability in [0, 1), between neck and head, in training.
+        frozen_stages: 0 none; k the stem and the first k stages of the backbone (at most 4).
+        backbone_norm: "stored" statistics always, or "batch" statistics in training (training from scratch).
+        dtype: "float32" or "bfloat16" of the backbone's arithmetic; neck, head and parameters are float32.
+        fold_norm: see `layers.Compute`.
+        pointwise_matmul: see `layers.Compute`.
+    """
+
+    backbone: str
+    neck_width: int
+    dropout: float
+    frozen_stages: int
+    backbone_norm: str
+    dtype: str
+    fold_norm: bool
+    pointwise_matmul: bool
+
+
+class Neck(nnx.Module):
+    """Global average pool, linear, BatchNorm (batch statistics in training), dropout; no activation."""
+
+    def __init__(self, inputs: int, width: int, dropout: float, rngs: nnx.Rngs):
+        """Makes a neck [.., inputs] -> [.., width]."""
+        self.linear = nnx.Linear(inputs, width, kernel_init=he_normal, rngs=rngs)
+        self.norm = batch_norm(width, rngs)
+        self.dropout = nnx.Dropout(dropout)  # gets its key in the call, so that the model holds no rng state
+
+    def __call__(self, x: Array, *, train: bool, mask: Array | None, dropout_key: Array | None) -> Array:
+        """[B, H, W, inputs] any float dtype to [B, width] float32; `mask` and the key as in Classifier."""
+        pooled = jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
+        normed = normalise(self.norm, self.linear(pooled), train, mask)
+        return self.dropout(normed, deterministic=not train, rngs=dropout_key)
+
+
+class Classifier(nnx.Module):
+    """One logit for each class of each image."""
+
+    def __init__(self, backbone: ResNet, neck: Neck, head: nnx.Linear):
+        """Puts the three parts together."""
+        self.backbone, self.neck, self.head = backbone, neck, head
+
+    def __call__(self, images: Array, *, train: bool, mask: Array | None, dropout_key: Array | None) -> Array:
+        """Logits of normalised images.
+
+        Args:
+            images: [B, H, W, 3], any float dtype.
+            train: batch statistics in the neck, running statistics updated in place, dropout.
+            mask: bool [B] or None; in training, rows outside of it change nothing for the others, whatever
+                they hold (their own logits mean nothing). When it has no row at all, values stay finite.
+            dropout_key: typed PRNG key, needed when train and dropout > 0; row b's draw is the same at any B.
+
+        Returns:
+            float32 [B, C].
+        """
+        if train and mask is not None:
+            images, mask = _blank(images, mask)
+        features = self.backbone(images, train=train, mask=mask)
+        return self.head(self.neck(features, train=train, mask=mask, dropout_key=dropout_key))
+
+
+def build(spec: ModelSpec, num_classes: int, seed: int) -> Classifier:
+    """A freshly initialised classifier, float32; raises UserError for a spec that cannot be built."""
+    _check(spec)
+    key = jax.random.key(seed)
+    model = nnx.eval_shape(lambda: _assemble(spec, num_classes, key))
+    nnx.update(model, _initial_state(spec.backbone, spec.neck_width, num_classes, key))
+    return model
+
+
+def _assemble(spec: ModelSpec, num_classes: int, key: Array) -> Classifier:
+    rngs = nnx.Rngs(key)
+    batch_statistics = spec.backbone_norm == "batch"
+    compute = Compute(spec.dtype, spec.fold_norm, spec.pointwise_matmul, batch_statistics)
+    backbone = ResNet(ARCHITECTURES[spec.backbone], compute, spec.frozen_stages, rngs)
+    neck = Neck(backbone.features, spec.neck_width, spec.dropout, rngs)
+    head = nnx.Linear(spec.neck_width, num_classes, kernel_init=nnx.initializers.normal(0.01), rngs=rngs)
+    return Classifier(backbone, neck, head)
+
+
+# One compilation (that a compilation cache can keep) instead of forty small ones, one for each shape drawn;
+# it is the same one whatever the switches are, because weights do not depend on them.
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _initial_state(backbone: str, neck_width: int, num_classes: int, key: Array) -> nnx.State:
+    spec = ModelSpec(backbone, neck_width, 0.0, 0, "stored", "float32", fold_norm=True, pointwise_matmul=True)
+    return nnx.state(_assemble(spec, num_classes, key))
+
+
+class Parts(NamedTuple):
+    """A model as pytrees: gradients are taken with respect to `trainable` and to nothing else."""
+
+    graphdef: nnx.GraphDef[Classifier]
+    trainable: nnx.State
+    rest: nnx.State  # frozen parameters and BatchNorm's running statistics
+
+
+def split(model: Classifier, frozen_stages: int) -> Parts:
+    """Splits a model; `frozen_stages` as in its ModelSpec.
+
+    A frozen stage costs no backward pass, because nothing before it or in it is differentiated.
+    """
+    frozen = frozen_prefixes(frozen_stages)
+
+    def trains(path: tuple, variable: object) -> bool:
+        return isinstance(variable, nnx.Param) and not (path[0] == "backbone" and path[1] in frozen)
+
+    return Parts(*nnx.split(model, trains, ...))
+
+
+def make_forward(graphdef: nnx.GraphDef[Classifier]) -> Callable[..., tuple[Array, nnx.State]]:
+    """The model as a pure function of its states."""
+
+    def forward(
+        trainable: nnx.State,
+        rest: nnx.State,
+        images: Array,
+        *,
+        train: bool,
+        mask: Array | None,
+        dropout_key: Array | None,
+    ) -> tuple[Array, nnx.State]:
+        """Logits float32 [B, C] and `rest`, with new running statistics when train (see Classifier)."""
+        # Without the copy the new running statistics would be written into the caller's own states.
+        model = nnx.merge(graphdef, trainable, rest, copy=True)
+        logits = model(images, train=train, mask=mask, dropout_key=dropout_key)
+        if not train:
+            return logits, rest
+        return logits, nnx.merge_state(rest, _statistics(model, rest, mask))
+
+    return forward
+
+
+def _statistics(model: Classifier, rest: nnx.State, mask: Array | None) -> nnx.State:
+    new = nnx.state(model, nnx.BatchStat)
+    if mask is None:
+        return new
+    # A mask without any row has no statistics: what the model made up for finiteness must not be kept.
+    old, some = nnx.filter_state(rest, nnx.BatchStat), jnp.any(mask)
+    return jax.tree.map(lambda n, o: jnp.where(some, n, o), new, old)
+
+
+def _blank(images: Array, mask: Array) -> tuple[Array, Array]:
+    """Images with zeros outside of the mask (not even a NaN gets out of there), and a mask with some row."""
+    return jnp.where(mask[:, None, None, None], images, 0), mask | ~jnp.any(mask)
+
+
+def _check(spec: ModelSpec) -> None:
+    choices = {
+        "backbone": tuple(ARCHITECTURES),
+        "backbone_norm": ("stored", "batch"),
+        "dtype": ("float32", "bfloat16"),
+        "frozen_stages": tuple(range(STAGES + 1)),
+    }
+    for field, allowed in choices.items():
+        if (value := getattr(spec, field)) not in allowed:
+            raise UserError(f"model.{field} is {value!r}; choose one of {', '.join(map(str, allowed))}")
+    if not 0 <= spec.dropout < 1:
+        raise UserError(f"model.dropout is {spec.dropout}; choose a probability in [0, 1)")

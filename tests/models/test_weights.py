@@ -1,0 +1,87 @@
+"""Backbone files: round trip, and every way of not fitting named."""
+
+import hashlib
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+from safetensors.numpy import load_file, save_file
+
+from ltpml_jax.errors import UserError
+from ltpml_jax.models import classifier, weights
+from tests.models.test_layers import randomise
+
+SPEC = classifier.ModelSpec("resnet_small", 64, 0.0, 1, "stored", "float32", True, True)
+
+
+def _model(seed: int) -> classifier.Classifier:
+    model = classifier.build(SPEC, 20, seed)
+    randomise(model, seed)
+    return model
+
+
+def test_round_trip_changes_the_backbone_only(tmp_path: Path) -> None:
+    source, target, path = _model(0), _model(1), tmp_path / "backbone.safetensors"
+    head = np.array(target.head.kernel[...])
+    digest = weights.save_backbone(source, path)
+    assert weights.load_backbone(target, path) == digest == hashlib.sha256(path.read_bytes()).hexdigest()
+    jax.tree.map(np.testing.assert_array_equal, nnx.state(target.backbone), nnx.state(source.backbone))
+    np.testing.assert_array_equal(target.head.kernel[...], head)
+
+
+def test_equal_weights_give_equal_bytes(tmp_path: Path) -> None:
+    assert weights.save_backbone(_model(0), tmp_path / "a") == weights.save_backbone(_model(0), tmp_path / "b")
+    assert weights.save_backbone(_model(1), tmp_path / "c") != weights.save_backbone(_model(0), tmp_path / "a")
+
+
+def test_keys_and_layout(tmp_path: Path) -> None:
+    weights.save_backbone(_model(0), tmp_path / "a")
+    tensors = load_file(tmp_path / "a")
+    assert tensors["layer2.0.conv1.kernel"].shape == (3, 3, 16, 32)
+    assert tensors["layer2.0.downsample.1.var"].shape == (32,)
+    assert len(tensors) == 5 * 12
+    assert (tmp_path / "a").stat().st_size < 1e6
+
+
+def test_every_misfit_is_named_in_one_error(tmp_path: Path) -> None:
+    path, model = tmp_path / "a", _model(0)
+    weights.save_backbone(model, path)
+    tensors = load_file(path)
+    del tensors["conv1.kernel"], tensors["layer4.0.bn2.mean"]
+    tensors["fc.kernel"] = np.zeros((96, 10), np.float32)
+    tensors["bn1.bias"] = np.zeros(17, np.float32)
+    tensors["bn1.scale"] = np.zeros(16, np.float64)
+    save_file(tensors, path)
+    before = jax.tree.map(np.array, nnx.state(model))
+    with pytest.raises(UserError) as caught:
+        weights.load_backbone(model, path)
+    message = str(caught.value)
+    assert "missing: conv1.kernel, layer4.0.bn2.mean;" in message
+    assert "unexpected: fc.kernel;" in message
+    assert "bn1.bias (float32[17], expected float32[16])" in message
+    assert "bn1.scale (float64[16], expected float32[16])" in message
+    jax.tree.map(np.testing.assert_array_equal, nnx.state(model), before)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a safetensors file at all", b"\xff" * 64])
+def test_unreadable_file(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "broken.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="broken.safetensors is not a readable safetensors file"):
+        weights.load_backbone(_model(0), path)
+
+
+def test_truncated_file(tmp_path: Path) -> None:
+    path = tmp_path / "cut.safetensors"
+    weights.save_backbone(_model(0), path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(UserError, match="cut.safetensors is not a readable"):
+        weights.load_backbone(_model(0), path)
+
+
+def test_missing_file_and_directory(tmp_path: Path) -> None:
+    for path in (tmp_path / "nowhere.safetensors", tmp_path):
+        with pytest.raises(UserError, match=f"cannot read the weights {path}"):
+            weights.load_backbone(_model(0), path)
