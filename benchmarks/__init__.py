@@ -1,0 +1,1 @@
+"""Measurements: each prints ratios or a table from one run; none is a test."""

@@ -1,0 +1,200 @@
+"""NDLP as a method, one step at a time on a linear network; the numbers of whole runs are in test_replay."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from ltpml_jax import losses, priors, state, step
+from ltpml_jax.methods import ndlp_parts
+from ltpml_jax.methods.ndlp import NDLPParams, ndlp
+
+N, C, B, FEATURES, STEPS, EPOCHS = 48, 6, 12, 5, 4, 3
+DB = losses.DBParams(0.05, 2.0, 0.1, 10.0, 0.2)
+PARAMS = NDLPParams(DB, 2.0, (0.4, 0.8), 0.9, 0.1, 4.0, EPOCHS, True, True, True, True)
+OPTIMIZER = optax.sgd(0.1, 0.9)
+# Beta sampling takes longer to compile than all the rest of this tiny step.
+PARTS = ndlp_parts.Parts(mixup_weight=lambda key, _: jax.random.uniform(key, minval=0.5))
+
+
+@functools.cache
+def data() -> tuple[np.ndarray, np.ndarray, priors.Prior]:
+    """Features float32 [N, FEATURES], candidates int8 [N, C], and the oracle prior."""
+    rng = np.random.default_rng(0)
+    labels = (rng.random((N, C)) < np.geomspace(0.6, 0.08, C)).astype(np.int8)
+    labels[np.arange(N), rng.integers(0, C, N)] = 1
+    candidates = np.maximum(labels, rng.random((N, C)) < 0.3).astype(np.int8)
+    return rng.normal(size=(N, FEATURES)).astype(np.float32), candidates, priors.oracle_prior(labels)
+
+
+def batch(number: int) -> dict[str, Any]:
+    """Batch of a step; duplicates occur."""
+    features, candidates, _ = data()
+    index = np.random.default_rng(number).integers(0, N, B, dtype=np.int32)
+    return {"image": features[index], "index": index, "label": candidates[index].astype(np.uint8)}
+
+
+def forward(params, rest, images, *, train, mask, dropout_key):
+    """Linear, with dropout and a running statistic of the rows inside the mask."""
+    keep = jax.random.bernoulli(dropout_key, 0.9, images.shape)
+    mask = jnp.ones(len(images), bool) if mask is None else mask
+    mean = jnp.where(mask[:, None], images, 0).sum(0) / jnp.maximum(mask.sum(), 1)
+    return jnp.where(keep, images, 0) @ params["W"] + params["b"], {"mean": 0.9 * rest["mean"] + 0.1 * mean}
+
+
+def start(method, epoch: int = 0) -> state.TrainState:
+    """A state at the beginning of `epoch` as if its step before belonged to it, with a class distribution."""
+    _, candidates, prior = data()
+    params = {"W": 0.3 * jnp.cos(jnp.arange(FEATURES * C, dtype=jnp.float32)).reshape(FEATURES, C), "b": jnp.zeros(C)}
+    fresh = state.init_state(
+        params,
+        {"mean": jnp.zeros(FEATURES)},
+        OPTIMIZER,
+        method,
+        jnp.asarray(state.pad_rows(candidates, 8)),
+        prior,
+        seed=0,
+    )
+    distribution = jnp.arange(1.0, C + 1) / (C * (C + 1) / 2)
+    learned = fresh.method._replace(distribution=distribution, last_epoch=jnp.int32(epoch))
+    return fresh._replace(step=jnp.int32(epoch * STEPS), method=learned)
+
+
+@functools.cache
+def compiled(params: NDLPParams, parts: ndlp_parts.Parts) -> step.Step:
+    """A step of a variant of the method, on one device."""
+    stages = step.make_stages(ndlp(params, parts), forward, OPTIMIZER, lambda key, images: images, STEPS)
+    return jax.jit(
+        lambda at, batch: stages.finish(at, batch, stages.first(at, batch)),
+        compiler_options={"xla_backend_optimization_level": 0},
+    )
+
+
+def advance(
+    at: state.TrainState, parts: ndlp_parts.Parts = PARTS, **switches: bool
+) -> tuple[state.TrainState, step.Metrics]:
+    """One step on batch 0 with these ablation switches and replaced functions."""
+    return compiled(PARAMS._replace(**switches), parts)(at, batch(0))
+
+
+@functools.cache
+def reference() -> tuple[state.TrainState, state.TrainState, step.Metrics]:
+    """A state of epoch 1, and what one step of the whole method makes of it."""
+    before = start(ndlp(PARAMS), epoch=1)
+    return before, *advance(before)
+
+
+def equal(left, right) -> bool:
+    return all(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a == b).all()), left, right)))
+
+
+def differences(after: state.TrainState, metrics: step.Metrics) -> set[str]:
+    """What a variant of the method changed in one step, against the whole method."""
+    _, want, want_metrics = reference()
+    changed = {name for name in ("params", "rest") if not equal(getattr(after, name), getattr(want, name))}
+    for name in ("confidence", "column_sum", "candidate_count", "distribution"):
+        if not equal(getattr(after.method, name), getattr(want.method, name)):
+            changed.add(name)
+    return changed | {n for n in want_metrics if n not in metrics or not equal(metrics[n], want_metrics[n])}
+
+
+def test_the_whole_method_moves_everything():
+    before, after, metrics = reference()
+    assert 0 < int(metrics["reliable"].sum()) < B and float(metrics["loss_pass2"]) > 0
+    for name in ("confidence", "column_sum", "distribution"):
+        assert not equal(getattr(before.method, name), getattr(after.method, name)), name
+    assert not equal(before.params, after.params) and not equal(before.rest, after.rest)
+    touched = np.unique(batch(0)["index"])
+    others = np.setdiff1d(np.arange(256), touched)
+    np.testing.assert_array_equal(after.method.confidence[others], before.method.confidence[others])
+    np.testing.assert_allclose(after.method.column_sum.value, np.asarray(after.method.confidence).sum(0), rtol=1e-6)
+    np.testing.assert_allclose(metrics["loss"], metrics["loss_pass1"] + metrics["loss_pass2"], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("switch", "changed"),
+    [
+        ("label_correction", {"confidence", "column_sum"}),
+        ("distribution_finetuning", {"distribution"}),
+        ("mixup_pass", {"params", "rest", "loss", "loss_pass2"}),
+    ],
+)
+def test_an_ablation_changes_its_part_and_nothing_else(switch, changed):
+    before, _, _ = reference()
+    after, metrics = advance(before, PARTS, **{switch: False})
+    assert differences(after, metrics) == changed
+    if switch != "mixup_pass":  # off means as before the step
+        name = "confidence" if switch == "label_correction" else "distribution"
+        np.testing.assert_array_equal(getattr(after.method, name), getattr(before.method, name))
+
+
+def test_thresholds_off_means_one_half():
+    before, _, _ = reference()
+    after, metrics = advance(before, class_aware_thresholds=False)
+    sharp = ndlp_parts.sharpen(before.method.confidence[batch(0)["index"]], 2.0)
+    np.testing.assert_allclose(metrics["hard_labels"], (np.asarray(sharp) > 0.5).sum(1).mean(), rtol=1e-6)
+    assert "hard_labels" in differences(after, metrics)
+    # Correction and fine-tuning read the confidence and the logits, not the hard labels.
+    assert not differences(after, metrics) & {"confidence", "column_sum", "distribution"}
+
+
+def test_epoch_zero_leaves_the_mixup_pass_without_a_trace():
+    before = start(ndlp(PARAMS))
+    after, metrics = advance(before)
+    alone, _ = advance(before, mixup_pass=False)
+    assert metrics["reliable"].any() and float(metrics["loss_pass2"]) == 0
+    assert equal(after, alone)
+
+
+def test_an_empty_reliable_set_leaves_no_trace():
+    nobody = PARTS._replace(select_reliable=lambda loss, *_: jnp.zeros(loss.shape, bool))
+    before, _, _ = reference()
+    after, metrics = advance(before, nobody)
+    alone, _ = advance(before, mixup_pass=False)
+    assert float(metrics["loss_pass2"]) == 0
+    assert equal(after, alone) and all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(after.params))
+
+
+def test_one_function_can_be_replaced():
+    everybody = PARTS._replace(select_reliable=lambda loss, *_: jnp.ones(loss.shape, bool))
+    after, metrics = advance(reference()[0], everybody)
+    assert metrics["reliable"].all()
+    assert differences(after, metrics) == {"params", "rest", "loss", "loss_pass2", "reliable"}
+
+
+def test_the_class_distribution_starts_every_epoch_uniform():
+    seen = []
+
+    def watch(loss, hard, distribution, alpha):
+        jax.debug.callback(lambda r, a: seen.append((np.asarray(r), float(a))), distribution, alpha)
+        return ndlp_parts.select_reliable(loss, hard, distribution, alpha)
+
+    run, method = compiled(PARAMS, PARTS._replace(select_reliable=watch)), ndlp(PARAMS)
+    at = start(method)._replace(method=method.init(jnp.asarray(state.pad_rows(data()[1], 8)), data()[2]))
+    after = []
+    for number in range(3 * STEPS):
+        at, _ = run(at, batch(number))
+        after.append(np.asarray(at.method.distribution))
+        jax.effects_barrier()
+    for number, (distribution, share) in enumerate(seen):
+        want = np.full(C, 1 / C) if number % STEPS == 0 else after[number - 1]
+        np.testing.assert_allclose(distribution, want, rtol=1e-6)
+        np.testing.assert_allclose(share, 0.4 + 0.4 * (number // STEPS) / EPOCHS, rtol=1e-6)
+    assert len(seen) == 3 * STEPS and np.ptp(after[STEPS - 1]) > 0.01
+
+
+def test_beliefs_are_the_table_and_its_hard_labels():
+    method = ndlp(PARAMS)
+    learned = reference()[1].method
+    assert method.beliefs is not None
+    soft, hard = method.beliefs(learned)
+    np.testing.assert_array_equal(soft, learned.confidence)
+    table = np.asarray(learned.confidence)[:N].astype(float)
+    phi = table.sum(0) / (data()[1] != 0).sum(0)
+    sharp = table**2 / (table**2).sum(1, keepdims=True)
+    np.testing.assert_array_equal(np.asarray(hard)[:N], sharp > phi)
+    assert not np.asarray(hard)[N:].any()

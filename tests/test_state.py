@@ -1,0 +1,86 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from ltpml_jax import state as states
+from ltpml_jax.losses import DBParams
+from ltpml_jax.methods import supervised
+from ltpml_jax.methods.ndlp import NDLPParams, ndlp
+from ltpml_jax.priors import Prior
+
+DB = DBParams(0.05, 2.0, 0.1, 10.0, 0.2)
+NDLP = ndlp(NDLPParams(DB, 2.0, (0.4, 0.8), 0.9, 0.1, 4.0, 3, True, True, True, True))
+CANDIDATES = np.array([[1, 1, 0], [0, 1, 0], [1, 1, 1]], np.int8)
+PRIOR = Prior(np.array([2.0, 3.0, 1.0]), np.array(3.0))
+
+
+def fresh(method, table: np.ndarray) -> states.TrainState:
+    params = {"W": jnp.ones((2, 3))}
+    return states.init_state(
+        params, {"mean": jnp.zeros(2)}, optax.sgd(0.1, 0.9), method, jnp.asarray(table), PRIOR, seed=7
+    )
+
+
+def test_initial_state_of_ndlp_by_hand():
+    state = fresh(NDLP, states.pad_rows(CANDIDATES, 1))
+    assert state.step.dtype == jnp.int32 and int(state.step) == 0
+    assert state.key.shape == (2,) and state.key.dtype == jnp.uint32
+    method = state.method
+    assert method.confidence.shape == (256, 3) and method.confidence.dtype == jnp.float32
+    np.testing.assert_allclose(method.confidence[:3], [[0.5, 0.5, 0], [0, 1, 0], [1 / 3, 1 / 3, 1 / 3]], rtol=1e-6)
+    assert not method.confidence[3:].any()
+    np.testing.assert_allclose(method.column_sum.value, [5 / 6, 11 / 6, 1 / 3], rtol=1e-6)
+    np.testing.assert_array_equal(method.candidate_count, [2, 3, 1])
+    np.testing.assert_allclose(method.distribution, [1 / 3] * 3, rtol=1e-6)
+    np.testing.assert_array_equal(state.opt_state[0].trace["W"], np.zeros((2, 3)))
+
+
+def test_the_seed_decides_the_key():
+    one, other = (
+        states.init_state({}, {}, optax.sgd(0.1), NDLP, jnp.asarray(CANDIDATES), PRIOR, seed) for seed in (1, 2)
+    )
+    assert (np.asarray(one.key) != np.asarray(other.key)).any()
+
+
+@pytest.mark.parametrize(("rows", "devices", "want"), [(1, 1, 256), (256, 8, 256), (257, 2, 512), (10, 3, 768)])
+def test_pad_rows_divides_among_the_devices(rows, devices, want):
+    table = np.ones((rows, 2), np.int8)
+    padded = states.pad_rows(table, devices)
+    assert padded.shape == (want, 2) and padded.dtype == np.int8
+    assert padded[:rows].all() and not padded[rows:].any()
+
+
+def test_padding_changes_no_class_statistic():
+    one, other = fresh(NDLP, CANDIDATES).method, fresh(NDLP, states.pad_rows(CANDIDATES, 8)).method
+    np.testing.assert_array_equal(one.column_sum.value, other.column_sum.value)
+    np.testing.assert_array_equal(one.candidate_count, other.candidate_count)
+
+
+def test_only_the_tables_of_a_method_are_sharded():
+    mesh = states.make_mesh(jax.devices())
+    assert mesh.axis_names == ("data",) and mesh.size == 8
+    state = fresh(NDLP, states.pad_rows(CANDIDATES, 8))
+    shardings = states.state_shardings(state, NDLP, mesh)
+    assert shardings.method.confidence.spec == P("data")
+    rest = jax.tree.leaves(shardings._replace(method=shardings.method._replace(confidence=None)))
+    assert len(rest) == len(jax.tree.leaves(state)) - 1
+    assert all(sharding.is_fully_replicated for sharding in rest)
+    placed = jax.device_put(state, shardings).method.confidence
+    assert {shard.data.shape for shard in placed.addressable_shards} == {(32, 3)}
+
+
+def test_shardings_from_shapes_and_without_tables():
+    mesh, method = states.make_mesh(jax.devices()[:2]), supervised.bce()
+    shapes = jax.eval_shape(lambda: fresh(method, CANDIDATES))
+    leaves = jax.tree.leaves(states.state_shardings(shapes, method, mesh))
+    assert len(leaves) == len(jax.tree.leaves(shapes))
+    assert all(sharding.is_fully_replicated for sharding in leaves)
+
+
+def test_batches_are_split_by_their_first_axis():
+    mesh = states.make_mesh(jax.devices())
+    placed = jax.device_put(np.zeros((16, 5)), states.batch_sharding(mesh))
+    assert {shard.data.shape for shard in placed.addressable_shards} == {(2, 5)}

@@ -1,0 +1,160 @@
+"""The step as it is compiled for the trainer: devices, donation, transfers, and what the compiler made of it."""
+
+import functools
+import math
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from ltpml_jax import losses, state, step
+from ltpml_jax.methods import supervised
+from ltpml_jax.methods.ndlp import ndlp
+from ltpml_jax.priors import Prior
+from tests.methods import test_ndlp as tiny
+
+BATCH = 16
+METHOD = ndlp(tiny.PARAMS)
+
+
+def batch(number: int) -> dict[str, Any]:
+    features, candidates, _ = tiny.data()
+    index = np.random.default_rng(number).integers(0, tiny.N, BATCH, dtype=np.int32)
+    return {"image": features[index], "index": index, "label": candidates[index].astype(np.uint8)}
+
+
+def shardings(devices: int) -> tuple[state.TrainState, jax.sharding.NamedSharding]:
+    """Where the state and the batches of the tiny problem go on the first devices."""
+    mesh = state.make_mesh(jax.devices()[:devices])
+    return state.state_shardings(tiny.start(METHOD), METHOD, mesh), state.batch_sharding(mesh)
+
+
+@functools.cache
+def compiled(devices: int, one_jit: bool) -> step.Step:
+    stages = step.make_stages(METHOD, tiny.forward, tiny.OPTIMIZER, lambda key, images: images, 16)
+    mesh = state.make_mesh(jax.devices()[:devices])
+    return step.jit_step(stages, METHOD, mesh, tiny.start(METHOD), one_jit)
+
+
+@functools.cache
+def run(devices: int, one_jit: bool) -> tuple[state.TrainState, dict[str, np.ndarray]]:
+    """Thirty-two steps, two epochs."""
+    by_state, by_batch = shardings(devices)
+    at = jax.device_put(tiny.start(METHOD), by_state)
+    history: list[step.Metrics] = []
+    for number in range(32):
+        at, metrics = compiled(devices, one_jit)(at, jax.device_put(batch(number), by_batch))
+        history.append(metrics)
+    return jax.device_get(at), {name: np.stack([m[name] for m in history]) for name in history[0]}
+
+
+@pytest.mark.parametrize(("devices", "one_jit"), [(1, False), (2, True), (8, True), (8, False)])
+def test_devices_and_jits_give_the_same_run(devices, one_jit):
+    (want, expected), (got, metrics) = run(1, True), run(devices, one_jit)
+    assert metrics["loss_pass2"][:16].max() == 0 and metrics["loss_pass2"][16:].min() > 0
+    assert 0 < expected["reliable"].mean() < 1 and (expected["reliable"].sum(1) > 0).all()
+    np.testing.assert_array_equal(metrics["reliable"], expected["reliable"])
+    for name in ("loss", "loss_pass1", "loss_pass2", "hard_labels"):
+        np.testing.assert_allclose(metrics[name], expected[name], rtol=1e-5, err_msg=name)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), got, want)
+
+
+@pytest.mark.parametrize("one_jit", [True, False])
+def test_the_state_is_donated(one_jit):
+    by_state, by_batch = shardings(8)
+    at = jax.device_put(tiny.start(METHOD), by_state)
+    after, _ = compiled(8, one_jit)(at, jax.device_put(batch(0), by_batch))
+    assert at.method.confidence.is_deleted() and at.params["W"].is_deleted()
+    assert after.method.confidence.sharding == at.method.confidence.sharding and int(after.step) == 1
+
+
+@pytest.mark.parametrize("one_jit", [True, False])
+def test_no_transfer_inside_an_epoch(one_jit):
+    by_state, by_batch = shardings(8)
+    advance, at = compiled(8, one_jit), jax.device_put(tiny.start(METHOD), by_state)
+    batches = [jax.device_put(batch(number), by_batch) for number in range(6)]
+    with jax.transfer_guard("disallow"):
+        for served in batches:
+            at, metrics = advance(at, served)
+        with pytest.raises(Exception, match="[Dd]isallowed"):  # the guard does guard here
+            advance(at, batch(6))
+    assert np.isfinite(metrics["loss"])
+
+
+def test_keys_depend_on_the_seed_and_the_step_alone():
+    at = tiny.start(METHOD)
+    same = at._replace(params={"W": jnp.ones(3)})
+    keys, other, later = (step.step_keys(s) for s in (at, same, at._replace(step=jnp.int32(1))))
+    raw = [np.asarray(jax.random.key_data(key)) for key in (*keys, *later)]
+    np.testing.assert_array_equal(jax.random.key_data(other.dropout), raw[1])
+    assert len({tuple(key) for key in raw}) == 6  # three purposes, two steps
+
+
+def test_a_supervised_step_is_plain_gradient_descent():
+    _, _, prior = tiny.data()
+    method, optimizer = supervised.bce(), optax.sgd(0.5)
+
+    def forward(params, rest, images, *, train, mask, dropout_key):
+        return images @ params, rest
+
+    stages = step.make_stages(method, forward, optimizer, lambda key, images: 2 * images, 4)
+    weights = jnp.ones((tiny.FEATURES, tiny.C))
+    served = batch(0)
+    at = state.init_state(weights, {}, optimizer, method, jnp.zeros((1, tiny.C)), prior, 0)
+    after, metrics = stages.finish(at, served, stages.first(at, served))
+    x, y = 2 * served["image"], served["label"].astype(np.float32)
+    probability = 1 / (1 + np.exp(-x @ np.ones(weights.shape, np.float32)))
+    want = 1 - 0.5 * x.T @ (probability - y) / y.size
+    np.testing.assert_allclose(after.params, want, rtol=1e-5)
+    np.testing.assert_allclose(metrics["loss"], losses.bce(x @ np.asarray(weights), y).mean(), rtol=1e-5)
+    assert int(after.step) == 1 and set(metrics) == {"loss", "loss_pass1"}
+
+
+def large_step(rows: int, classes: int, devices: int) -> jax.stages.Compiled:
+    """A whole NDLP step compiled for a table [rows, classes] over the devices; nothing is allocated."""
+    method, mesh = ndlp(tiny.PARAMS, tiny.PARTS), state.make_mesh(jax.devices()[:devices])
+
+    def fresh():
+        params = {"W": jnp.zeros((tiny.FEATURES, classes)), "b": jnp.zeros(classes)}
+        prior, rest = Prior(jnp.ones(classes), jnp.ones(())), {"mean": jnp.zeros(tiny.FEATURES)}
+        return state.init_state(params, rest, tiny.OPTIMIZER, method, jnp.zeros((rows, classes)), prior, 0)
+
+    stages = step.make_stages(method, tiny.forward, tiny.OPTIMIZER, lambda key, images: images, 4)
+    shapes = jax.eval_shape(fresh)
+    served = {
+        "image": jax.ShapeDtypeStruct((32, tiny.FEATURES), jnp.float32),
+        "index": jax.ShapeDtypeStruct((32,), jnp.int32),
+        "label": jax.ShapeDtypeStruct((32, classes), jnp.uint8),
+    }
+    advance = step.jit_step(stages, method, mesh, shapes, one_jit=True)
+    return advance.lower(shapes, served).compile()  # pyright: ignore[reportFunctionMemberAccess]
+
+
+def sizes(text: str) -> list[int]:
+    """Elements of every array shape in a piece of HLO."""
+    shapes = re.findall(r"\w\d+\[([\d,]*)\]", text)
+    return [math.prod(int(side) for side in shape.split(",") if side) for shape in shapes]
+
+
+def test_no_work_on_the_whole_table_on_many_devices():
+    rows, classes = 102_400, 80
+    text = large_step(rows, classes, devices=8).as_text()
+    local = f"f32[{rows // 8},{classes}]"
+    assert text and local in text
+    assert f"[{rows},{classes}]" not in text  # no device ever holds the whole table
+    moved = [line for line in text.splitlines() if re.search(r" (all-|collective-|reduce-scatter)[\w-]*\(", line)]
+    assert moved and all(size <= 32 * classes for line in moved for size in sizes(line))
+    makers = {match.group(1) for match in re.finditer(re.escape(local) + r"\S* ([\w-]+)\(", text)}
+    assert "scatter" in makers and makers <= {"scatter", "parameter", "fusion", "get-tuple-element", "bitcast"}
+
+
+def test_the_work_does_not_grow_with_the_table():
+    small, large = (large_step(rows, 10, devices=1) for rows in (1024, 102_400))
+    text = str(large.as_text())
+    assert "f32[102400,10]" in text and not re.search(r"f32\[102400,10\]\S* copy\(", text)
+    flops = [(program.cost_analysis() or {})["flops"] for program in (small, large)]
+    assert flops[0] == flops[1] > 0
