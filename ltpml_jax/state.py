@@ -28,7 +28,7 @@ class TrainState(NamedTuple):
     method: Any
 
 
-def make_mesh(devices: list[jax.Device]) -> Mesh:
+def make_mesh(devices: list[Any]) -> Mesh:
     """A mesh with the one axis `data`."""
     return Mesh(np.asarray(devices), (AXIS,))
 

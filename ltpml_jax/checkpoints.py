@@ -1,0 +1,100 @@
+"""Checkpoints by Orbax: the two newest and the best; each is whole or not there at all.
+
+A checkpoint is the training state, the iterator's position, and facts to recognise it by. Orbax writes into a
+temporary folder and renames it when it is complete, so a process killed while saving leaves the one before.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import orbax.checkpoint as ocp
+from jax.sharding import SingleDeviceSharding
+from orbax.checkpoint import checkpoint_managers as policies
+
+from ltpml_jax.errors import UserError
+from ltpml_jax.state import TrainState
+
+FOLDER = "checkpoints"
+SCORE = "validation_mAP"
+
+
+class Restored(NamedTuple):
+    """A checkpoint's state, iterator state and facts."""
+
+    state: TrainState
+    iterator: dict[str, Any]
+    facts: dict[str, Any]
+
+
+def open_manager(workdir: Path, read_only: bool = False) -> ocp.CheckpointManager:
+    """The manager of a run's checkpoints; UserError where there are none to read."""
+    folder = (workdir / FOLDER).resolve()
+    if read_only and not folder.is_dir():
+        raise UserError(f"There are no checkpoints in {workdir}; give the --workdir of a run that has saved one.")
+    options = ocp.CheckpointManagerOptions(
+        preservation_policy=policies.AnyPreservationPolicy([
+            policies.LatestN(2),
+            policies.BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False),
+        ]),
+        best_fn=_score,
+        keep_checkpoints_without_metrics=True,
+        # The step donates its buffers: on CPU an asynchronous save could read them after that.
+        enable_async_checkpointing=False,
+        cleanup_tmp_directories=not read_only,
+        read_only=read_only,
+    )  # fmt: skip
+    return ocp.CheckpointManager(folder, options=options)
+
+
+def newest(manager: ocp.CheckpointManager) -> int:
+    """The newest step that is saved; UserError where there is none."""
+    step = manager.latest_step()
+    if step is None:
+        raise UserError(f"There is no checkpoint in {manager.directory} yet; train until the first one is saved.")
+    return step
+
+
+def save(manager: ocp.CheckpointManager, state: TrainState, iterator: dict, facts: dict, score: float | None) -> None:
+    """Save the state at its own step; `score` (higher is better) ranks it, None does not rank it at all."""
+    manager.save(
+        int(state.step),
+        args=ocp.args.Composite(
+            state=ocp.args.StandardSave(state),  # type: ignore[call-arg]
+            iterator=ocp.args.JsonSave(iterator),  # type: ignore[call-arg]
+            facts=ocp.args.JsonSave(facts),  # type: ignore[call-arg]
+        ),
+        metrics=None if score is None else {SCORE: score},
+        force=True,
+    )
+
+
+def restore(manager: ocp.CheckpointManager, step: int, shapes: TrainState, shardings: TrainState | None) -> Restored:
+    """Restore a step onto `shardings` (None: everything on the first device, whatever devices saved it).
+
+    shapes: a TrainState of ShapeDtypeStructs. UserError where the folder does not hold such a state.
+    """
+    if shardings is None:
+        one = SingleDeviceSharding(jax.devices()[0])
+        shardings = jax.tree.map(lambda _: one, shapes)
+    wanted = jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes, shardings
+    )
+    arguments = ocp.args.Composite(
+        state=ocp.args.StandardRestore(wanted),  # type: ignore[call-arg]
+        iterator=ocp.args.JsonRestore(),  # type: ignore[call-arg]
+        facts=ocp.args.JsonRestore(),  # type: ignore[call-arg]
+    )
+    try:
+        got: Any = manager.restore(step, args=arguments)
+    except Exception as error:  # Orbax raises many kinds, for damage and for a foreign tree alike
+        cause = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        raise UserError(
+            f"The checkpoint {manager.directory}/{step} cannot be read as a state of this run "
+            f"({cause}); remove that folder to go on from the one before it."
+        ) from error
+    return Restored(got.state, got.iterator, got.facts)
+
+
+def _score(metrics: dict[str, float]) -> float:
+    return metrics[SCORE]

@@ -1,0 +1,55 @@
+"""The batches of a run: training by position, validation and test in order."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ltpml_jax.data import pipeline, sampler
+from ltpml_jax.data.setting import Setting
+from ltpml_jax.types import Config
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Some rows of records, numbered anew from 0; picklable."""
+
+    records: Any
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        """Number of rows kept."""
+        return len(self.rows)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        """The record of a row, with its new number as index."""
+        return {**self.records[int(self.rows[row])], "index": row}
+
+
+def train_iterator(config: Config, setting: Setting) -> Any:
+    """All training batches of the run, as a checkpointable grain iterator."""
+    data, steps = config.data, setting.steps_per_epoch
+    order = sampler.EpochOrders(data.sampler, setting.lists, steps * data.batch_size, config.train.epochs, config.seed)
+    spec = pipeline.AugmentSpec(data.image_size, data.min_crop, tuple(data.crop_ratio), data.flip)
+    loader = pipeline.train_loader(
+        Subset(setting.dataset.train.records, setting.train), setting.served, order, spec,
+        batch_size=data.batch_size, seed=config.seed, workers=data.workers, threads=data.threads,
+    )  # fmt: skip
+    return iter(loader)
+
+
+def validation_batches(config: Config, setting: Setting) -> Iterator[dict]:
+    """The held-out training images, each once."""
+    return _in_order(config, setting.dataset.train, setting.validation)
+
+
+def test_batches(config: Config, setting: Setting) -> Iterator[dict]:
+    """The test images, each once."""
+    return _in_order(config, setting.dataset.test, np.arange(len(setting.dataset.test.labels)))
+
+
+def _in_order(config: Config, split: Any, rows: np.ndarray) -> Iterator[dict]:
+    return pipeline.eval_batches(
+        split.records, rows, config.eval.batch_size, config.data.image_size, config.data.threads
+    )

@@ -1,0 +1,86 @@
+"""metrics.jsonl and TensorBoard events of a run.
+
+metrics.jsonl holds nothing that depends on the clock or the machine, so that two runs can be compared byte by byte;
+speed goes to TensorBoard and to the progress line.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tensorboardX import SummaryWriter
+
+from ltpml_jax.errors import UserError
+
+FILE = "metrics.jsonl"
+EVENTS = "tensorboard"
+
+
+class Records:
+    """Appends to a run's records; starts by cutting off what lies after the checkpoint it goes on from."""
+
+    def __init__(self, workdir: Path, step: int) -> None:
+        """Go on after `step` steps; 0 begins anew."""
+        self.path = workdir / FILE
+        kept = kept_lines(self.path, step)
+        temporary = self.path.with_suffix(".tmp")
+        temporary.write_text("".join(kept))
+        temporary.replace(self.path)
+        self.events = SummaryWriter(str(workdir / EVENTS), purge_step=step + 1)
+
+    def write(self, lines: list[dict[str, Any]]) -> None:
+        """Append records, each with its `step`; numbers also become TensorBoard scalars."""
+        with self.path.open("a") as file:
+            file.writelines(json.dumps(clean(line)) + "\n" for line in lines)
+        for line in lines:
+            for name, value in line.items():
+                if isinstance(value, float) and math.isfinite(value):
+                    self.events.add_scalar(name, value, line["step"])
+        self.events.flush()
+
+    def epoch_losses(self, epoch: int) -> list[float]:
+        """The losses of an epoch's steps so far; from the file, since a run that goes on has not seen them all."""
+        lines = map(json.loads, self.path.read_text().splitlines())
+        return [line["loss"] for line in lines if line["epoch"] == epoch and "loss" in line]
+
+    def scalar(self, name: str, value: float, step: int) -> None:
+        """A number for TensorBoard alone."""
+        self.events.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Close the event file."""
+        self.events.close()
+
+
+def kept_lines(path: Path, step: int) -> list[str]:
+    """The whole lines of metrics.jsonl up to and with `step`; a line torn by a kill is dropped.
+
+    Raises UserError for a line that is no record.
+    """
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [line for number, line in enumerate(lines, 1) if line.endswith("\n") and _step(path, number, line) <= step]
+
+
+def _step(path: Path, number: int, line: str) -> int:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, TypeError, KeyError):
+        raise UserError(f"Line {number} of {path} is no record of a step; restore the file, or delete it.") from None
+
+
+def step_record(step: int, epoch: int, metrics: dict[str, np.ndarray], digest: bytes) -> dict[str, Any]:
+    """One line of a step: scalars as floats, masks bool [B] as hex bits, the batch's digest as hex."""
+    record: dict[str, Any] = {"step": step, "epoch": epoch, "batch": digest.hex()}
+    for name, value in metrics.items():
+        value = np.asarray(value)
+        record[name] = np.packbits(value).tobytes().hex() if value.dtype == bool else float(value)
+    return record
+
+
+def clean(line: dict[str, Any]) -> dict[str, Any]:
+    """The record with undefined numbers as null, which JSON can hold."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in line.items()
+    }

@@ -1,0 +1,108 @@
+"""From a config to everything a run works with: data, network, method, state layout."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import orbax.checkpoint as ocp
+from jax.sharding import Mesh
+
+from ltpml_jax import checkpoints, evaluation, methods, network
+from ltpml_jax.config import differences, from_json
+from ltpml_jax.data.setting import Setting, make_setting
+from ltpml_jax.errors import UserError
+from ltpml_jax.models import classifier
+from ltpml_jax.state import ROW_MULTIPLE, TrainState, init_state, pad_rows, state_shardings
+from ltpml_jax.step import Step, jit_step, make_stages
+from ltpml_jax.types import Config
+
+
+class Run(NamedTuple):
+    """What stays the same over a run; the state is passed beside it."""
+
+    config: Config
+    workdir: Path
+    setting: Setting
+    method: methods.Method
+    parts: classifier.Parts
+    mesh: Mesh
+    predict: evaluation.Predict
+    shapes: TrainState  # of ShapeDtypeStructs
+    shardings: TrainState
+
+
+def choose_devices(config: Config) -> list[Any]:
+    """The local devices to use; UserError where there are too few or a batch does not divide among them."""
+    devices, wanted = jax.local_devices(), config.train.devices
+    if wanted > len(devices):
+        raise UserError(f"config.train.devices is {wanted}, but this machine has {len(devices)}; lower it.")
+    count = wanted or len(devices)
+    if ROW_MULTIPLE % count:  # the tables would be padded to another shape, and checkpoints would hang on it
+        raise UserError(f"{count} devices cannot share the run; set config.train.devices to 1, 2, 4, 8, ...")
+    for name, size in (("data", config.data.batch_size), ("eval", config.eval.batch_size)):
+        if size % count:
+            raise UserError(
+                f"config.{name}.batch_size is {size} and does not divide among {count} devices; change it, or set "
+                "config.train.devices."
+            )
+    return devices[:count]
+
+
+def prepare(config: Config, workdir: Path, mesh: Mesh, pretrained: bool) -> Run:
+    """Load the data and build the network (with its pretrained weights, where they are wanted)."""
+    setting = make_setting(config)
+    method = methods.build(config)
+    parts = network.build(config, len(setting.dataset.class_names), pretrained)
+    shapes = jax.eval_shape(lambda: _init(config, setting, method, parts, mesh))
+    shardings = state_shardings(shapes, method, mesh)
+    predict = evaluation.make_predict(classifier.make_forward(parts.graphdef), mesh)
+    return Run(config, workdir, setting, method, parts, mesh, predict, shapes, shardings)
+
+
+def fresh_state(this: Run) -> TrainState:
+    """The state that training begins with, laid out over the devices."""
+    make = jax.jit(
+        lambda parts: _init(this.config, this.setting, this.method, parts, this.mesh), out_shardings=this.shardings
+    )
+    return make(this.parts)
+
+
+def facts(this: Run) -> dict[str, Any]:
+    """What a checkpoint is recognised by."""
+    return {"candidates": this.setting.digest, "config": this.config.to_json(sort_keys=True)}
+
+
+def open_checkpoint(this: Run, manager: ocp.CheckpointManager, step: int) -> checkpoints.Restored:
+    """Restore a checkpoint onto the run's devices; UserError for damage, other data or another config."""
+    restored = checkpoints.restore(manager, step, this.shapes, this.shardings)
+    drawn = restored.facts["candidates"]
+    if drawn != this.setting.digest:
+        raise UserError(
+            f"The candidate sets of {manager.directory}/{step} are not those of the dataset as it is now "
+            f"(sha256 {drawn[:12]}, now {this.setting.digest[:12]}); "
+            "restore the dataset, or start in another --workdir."
+        )
+    changed = differences(from_json(restored.facts["config"]), this.config)
+    if changed:
+        raise UserError(
+            f"The checkpoint {manager.directory}/{step} is of another run ({'; '.join(changed)}); remove that folder."
+        )
+    return restored
+
+
+def compile_step(this: Run) -> Step:
+    """The jitted training step."""
+    stages = make_stages(
+        this.method,
+        classifier.make_forward(this.parts.graphdef),
+        network.build_optimizer(this.config),
+        network.build_prepare(this.config),
+        this.setting.steps_per_epoch,
+    )
+    return jit_step(stages, this.method, this.mesh, this.shapes, this.config.train.one_jit)
+
+
+def _init(config: Config, setting: Setting, method: methods.Method, parts: Any, mesh: Mesh) -> TrainState:
+    labels = jax.numpy.asarray(pad_rows(setting.served, mesh.size))
+    optimizer = network.build_optimizer(config)
+    return init_state(parts.trainable, parts.rest, optimizer, method, labels, setting.prior, config.seed)

@@ -1,0 +1,63 @@
+"""The batches of a run."""
+
+import cv2
+import numpy as np
+import pytest
+
+from ltpml_jax.data import augment, loaders
+from ltpml_jax.data.setting import make_setting
+from tests import runs
+
+
+@pytest.fixture(scope="module")
+def setting():
+    return make_setting(runs.config())
+
+
+def served(batches) -> list[np.ndarray]:
+    return [batch["image"][batch["mask"]] for batch in batches]
+
+
+def test_a_subset_is_numbered_anew(setting):
+    subset = loaders.Subset(setting.dataset.train.records, np.array([7, 3]))
+    assert len(subset) == 2
+    assert [subset[row]["index"] for row in range(2)] == [0, 1]
+    assert [subset[row]["id"] for row in range(2)] == ["train-00007", "train-00003"]
+
+
+def test_training_batches_carry_the_served_labels_of_their_rows(setting):
+    batches = loaders.train_iterator(runs.config(), setting)
+    for batch in [next(batches) for _ in range(2)]:
+        assert batch["image"].shape == (256, 32, 32, 3)
+        np.testing.assert_array_equal(batch["label"], setting.served[batch["index"]])
+    batches.close()
+
+
+def test_training_images_are_those_of_the_training_rows():
+    """Without augmentation, the image with index i is that of row train[i]: held-out images are never trained on."""
+    jitterless = runs.config(data__min_crop=1.0, data__image_size=64, data__validation=0.5)
+    setting = make_setting(jitterless)
+    batches = loaders.train_iterator(jitterless, setting)
+    batch = next(batches)
+    batches.close()
+    for index, image in zip(batch["index"][:20], batch["image"][:20], strict=True):
+        record = setting.dataset.train.records[int(setting.train[index])]
+        whole = cv2.imdecode(np.frombuffer(record["image"], np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+        np.testing.assert_array_equal(image, augment.resize(whole, 64))
+
+
+def test_a_run_has_all_its_batches(setting):
+    batches = loaders.train_iterator(runs.config(), setting)
+    batches.set_state({"next_batch": 2 * setting.steps_per_epoch - 1})
+    assert len(list(batches)) == 1
+
+
+def test_every_held_out_and_every_test_image_comes_once(setting):
+    config = runs.config()
+    held, tests = list(loaders.validation_batches(config, setting)), list(loaders.test_batches(config, setting))
+    assert [batch["mask"].sum() for batch in held] == [120]
+    assert [batch["mask"].sum() for batch in tests] == [200] * 5
+    rows = np.concatenate([batch["index"][batch["mask"]] for batch in held])
+    np.testing.assert_array_equal(rows, setting.validation)
+    labels = np.concatenate([batch["label"][batch["mask"]] for batch in tests])
+    np.testing.assert_array_equal(labels, setting.dataset.test.labels)

@@ -1,0 +1,122 @@
+"""Small runs for the tests: on data that is built once a session, inside this process or as processes of their own."""
+
+import atexit
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from configs import digits_mlt
+from ltpml_jax import train
+from ltpml_jax.data import source
+from ltpml_jax.types import Config
+
+ROOT = Path(__file__).parents[1]
+# 9 steps an epoch. The sizes divide among 8 devices.
+SMALL = {
+    "data.batch_size": 256,
+    "data.image_size": 32,
+    "train.epochs": 2,
+    "eval.batch_size": 200,
+}
+
+
+@functools.cache
+def scratch() -> Path:
+    """A folder that lives as long as this process."""
+    folder = Path(tempfile.mkdtemp(prefix="ltpml_jax_tests_"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+CACHE = {
+    "jax_compilation_cache_dir": str(scratch() / "compiled"),
+    "jax_persistent_cache_min_compile_time_secs": 0,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+}
+for _name, _value in CACHE.items():  # the runs in this process share compiled programs too
+    jax.config.update(_name, _value)
+
+
+@functools.cache
+def data_dir() -> Path:
+    """Where digits_mlt lies, built on the first call."""
+    folder = scratch() / "data"
+    source.load("digits_mlt", str(folder))
+    return folder
+
+
+def overrides(**changes: Any) -> dict[str, Any]:
+    """The fields of a small run; double underscores in `changes` stand for dots."""
+    return SMALL | {"data.dir": str(data_dir())} | {k.replace("__", "."): v for k, v in changes.items()}
+
+
+def config(**changes: Any) -> Config:
+    """The config of a small run at partial rate 0.3."""
+    made = digits_mlt.get_config("0.3")
+    made.update_from_flattened_dict(overrides(**changes))
+    return made
+
+
+@functools.cache
+def finished() -> Path:
+    """The work directory of a run with a checkpoint every 4 steps that 8 devices trained; do not change it."""
+    workdir = scratch() / "finished"
+    train.run(config(train__checkpoint_every=4), workdir)
+    return workdir
+
+
+def copy_of_finished(to: Path) -> Path:
+    """A copy that a test may damage."""
+    return Path(shutil.copytree(finished(), to / "copy"))
+
+
+def lines(workdir: Path) -> list[dict[str, Any]]:
+    """The records of a run."""
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def command(workdir: Path, **changes: Any) -> list[str]:
+    """The command line of a small run."""
+    fields = [f"--config.{name}={value}" for name, value in overrides(**changes).items()]
+    return [*python("main"), f"--config={ROOT}/configs/digits_mlt.py:0.3", f"--workdir={workdir}", *fields]
+
+
+def python(module: str) -> list[str]:
+    """The start of the command line of one of the package's programs."""
+    return [sys.executable, "-m", f"ltpml_jax.{module}"]
+
+
+def environment() -> dict[str, str]:
+    """One CPU device, and compiled programs kept for the next process."""
+    kept = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    return kept | {name.upper(): str(value) for name, value in CACHE.items()}
+
+
+def start(arguments: list[str]) -> subprocess.Popen[str]:
+    """A process whose output is kept."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen(arguments, cwd=ROOT, env=environment(), stdout=pipe, stderr=pipe, text=True)
+
+
+def call(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        arguments, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def sentence(done: subprocess.CompletedProcess[str]) -> str:
+    """The one sentence of a command that refused, after checking that there is nothing else to see."""
+    assert done.returncode == 2, done.stderr
+    *before, last = done.stderr.splitlines()
+    assert last.startswith("error: ") and "Traceback" not in done.stderr, done.stderr
+    assert not any(line.startswith("error: ") for line in before)
+    return last.removeprefix("error: ")

@@ -1,0 +1,215 @@
+"""Config files build and validate; every wrong value is refused by name."""
+
+from pathlib import Path
+
+import pytest
+from ml_collections import ConfigDict
+
+from configs import default, digits_mlt, digits_mlt_reference, digits_pretrain
+from ltpml_jax import config as configs_of_runs
+from ltpml_jax.config import (
+    check_names,
+    check_workdir,
+    differences,
+    fields,
+    partial_rate,
+    saved,
+    settle,
+    validate,
+)
+from ltpml_jax.errors import UserError
+from tests import runs
+
+
+@pytest.mark.parametrize("module", [default, digits_mlt, digits_mlt_reference, digits_pretrain])
+def test_every_config_file_builds_and_validates(module):
+    validate(module.get_config())
+
+
+def test_no_config_file_is_left_out():
+    modules = {default, digits_mlt, digits_mlt_reference, digits_pretrain}
+    assert {Path(module.__file__).name for module in modules} == {
+        path.name for path in (runs.ROOT / "configs").glob("*.py") if path.name != "__init__.py"
+    }
+
+
+def test_the_argument_is_the_partial_rate():
+    assert digits_mlt.get_config("0.55").data.partial_rate == 0.55
+    assert partial_rate("0") == 0.0
+
+
+@pytest.mark.parametrize("argument", ["x", "", "1.0", "-0.1", "1.5", "nan", "inf"])
+def test_a_partial_rate_outside_is_refused(argument):
+    with pytest.raises(UserError, match=rf"is '{argument}'; give a number in \[0, 1\)"):
+        digits_mlt.get_config(argument)
+
+
+WRONG = {
+    "data.name": "digits_mtl",
+    "data.labels": "dirty",
+    "data.sampler": "",
+    "model.backbone": "resnet",
+    "model.backbone_norm": "batches",
+    "model.dtype": "float16",
+    "method.name": "nldp",
+    "method.priors": "true",
+    "data.batch_size": 0,
+    "data.image_size": -1,
+    "data.threads": 0,
+    "model.neck_width": 0,
+    "train.epochs": 0,
+    "eval.batch_size": 0,
+    "optim.learning_rate": float("nan"),
+    "db.neg_scale": 0.0,
+    "ndlp.gamma": float("inf"),
+    "ndlp.mixup_concentration": -1.0,
+    "seed": -1,
+    "data.candidate_seed": -1,
+    "data.workers": -1,
+    "jitter.brightness": -1.0,
+    "jitter.hue": float("nan"),
+    "train.devices": -1,
+    "train.checkpoint_every": -1,
+    "optim.weight_decay": float("-inf"),
+    "optim.momentum": -0.1,
+    "ndlp.eta": float("nan"),
+    "data.partial_rate": 1.0,
+    "data.validation": -0.1,
+    "model.dropout": float("nan"),
+    "data.flip": 1.1,
+    "data.min_crop": 0.0,
+    "ndlp.correction_rate": 2.0,
+    "data.crop_ratio": (0.0, 1.0),
+    "jitter.contrast": (1.0,),
+    "jitter.saturation": (1.5, 0.5),
+    "ndlp.alpha": (float("nan"), 1.0),
+    "model.frozen_stages": 5,
+    "db.map_theta": float("nan"),
+    "db.init_bias": float("inf"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_value_that_cannot_work_is_refused_by_name(name):
+    config = digits_mlt.get_config()
+    config.update_from_flattened_dict({name: WRONG[name]})
+    with pytest.raises(UserError, match=rf"config\.{name} is .*; .*\.$"):
+        validate(config)
+
+
+def test_the_nearest_choice_is_named():
+    config = digits_mlt.get_config()
+    config.method.name = "nldp"
+    with pytest.raises(UserError, match="choose one of ndlp, bce, db_focal .nearest: ndlp."):
+        validate(config)
+
+
+@pytest.mark.parametrize(
+    "name,value",
+    [
+        ("train.epochs", "ten"),
+        ("train.epochs", True),
+        ("data.crop_ratio", ("a", "b")),
+        ("ndlp.alpha", 0.5),
+        ("model.fold_norm", 1),
+        ("optim.learning_rate", "0.1"),
+    ],
+)
+def test_a_config_file_with_another_type_is_refused(name, value):
+    config = digits_mlt.get_config().copy_and_resolve_references()
+    config.unlock()
+    with config.ignore_type():
+        config.update_from_flattened_dict({name: value})
+    with pytest.raises(UserError, match=rf"config\.{name} is .* it must be of type"):
+        validate(config)
+
+
+def test_a_config_without_a_field_is_refused():
+    config = digits_mlt.get_config()
+    with config.unlocked():
+        del config.model.dropout
+    with pytest.raises(UserError, match="no field 'model.dropout'"):
+        validate(config)
+
+
+def test_whole_numbers_serve_as_floats():
+    config = digits_mlt.get_config()
+    with config.ignore_type():
+        config.optim.weight_decay = 0
+    validate(config)
+
+
+@pytest.mark.parametrize("name,near", [("data.batchsize", "data.batch_size"), ("dataa.x", "data."), ("lr", "")])
+def test_an_unknown_name_gets_the_nearest_one(name, near):
+    with pytest.raises(UserError, match=f"'{name}'; did you mean '{near}"):
+        check_names([name], default.get_config())
+
+
+def test_known_names_pass():
+    config = default.get_config()
+    check_names(fields(config), config)
+
+
+def test_a_config_comes_back_from_its_folder(tmp_path):
+    config = digits_mlt.get_config("0.25")
+    settle(config, tmp_path)
+    assert differences(saved(tmp_path), config) == []
+    assert saved(tmp_path).data.partial_rate == 0.25
+    validate(saved(tmp_path))
+    check_workdir(config, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_settling_again_changes_nothing(tmp_path):
+    settle(digits_mlt.get_config("0.25"), tmp_path)
+    before = (tmp_path / "config.json").read_bytes()
+    settle(digits_mlt.get_config("0.5"), tmp_path)
+    assert (tmp_path / "config.json").read_bytes() == before
+
+
+def test_a_folder_of_another_config_is_refused_with_what_differs(tmp_path):
+    config = digits_mlt.get_config("0.25")
+    settle(config, tmp_path)
+    config.data.partial_rate = 0.5
+    config.ndlp.alpha = (0.1, 0.2)
+    with pytest.raises(UserError) as caught:
+        check_workdir(config, tmp_path)
+    for part in (str(tmp_path), "partial_rate was 0.25, now 0.5", "ndlp.alpha was [0.4, 0.8], now [0.1, 0.2]"):
+        assert part in str(caught.value)
+
+
+def test_what_the_result_does_not_hang_on_may_change(tmp_path):
+    config = digits_mlt.get_config()
+    settle(config, tmp_path)
+    config.data.dir, config.data.workers, config.data.threads = "elsewhere", 3, 5
+    config.train.devices, config.train.checkpoint_every, config.eval.batch_size = 2, 7, 64
+    check_workdir(config, tmp_path)
+    assert {name for name, value in fields(config).items() if value != fields(digits_mlt.get_config())[name]} == set(
+        configs_of_runs.FREE
+    )
+
+
+def test_a_folder_that_cannot_be_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    for workdir in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UserError, match=f"{workdir} cannot be written .*; give another --workdir"):
+            check_workdir(default.get_config(), workdir)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", '"text"', "null", "\x00\x00"])
+def test_a_damaged_config_is_named(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UserError, match="config.json is not the JSON of a config; restore it"):
+        saved(tmp_path)
+    with pytest.raises(UserError, match="config.json is not"):
+        check_workdir(default.get_config(), tmp_path)
+
+
+def test_a_folder_without_a_run_is_named(tmp_path):
+    with pytest.raises(UserError, match=f"no run in {tmp_path}"):
+        saved(tmp_path)
+
+
+def test_fields_that_only_one_side_has_are_differences():
+    old, new = ConfigDict({"a": 1, "b": {"c": 2}}), ConfigDict({"a": 1, "b": {"d": 3}})
+    assert differences(old, new) == ["b.c was 2, now absent", "b.d was absent, now 3"]

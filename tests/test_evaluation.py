@@ -1,0 +1,104 @@
+"""Measures against values by hand, and the padded last batch."""
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import Mesh
+
+from ltpml_jax import evaluation
+from ltpml_jax.errors import UserError
+
+NAN = float("nan")
+
+
+def test_average_precision_by_hand():
+    # Ranked by logit, class 0 is right at places 1, 3 and 4: (1/1 + 2/3 + 3/4) / 3. Class 1 has no positive.
+    logits = np.array([[4.0, 1.0, 0.0], [3.0, 2.0, 1.0], [2.0, 3.0, 2.0], [1.0, 4.0, 3.0]])
+    labels = np.array([[1, 0, 1], [0, 0, 0], [1, 0, 0], [1, 0, 0]])
+    expected = [100 * (1 + 2 / 3 + 3 / 4) / 3, NAN, 25.0]
+    np.testing.assert_allclose(evaluation.average_precision(logits, labels), expected)
+
+
+def test_scores_by_hand():
+    # Training counts make class 0 head, classes 1 and 4 medium, classes 2 and 3 tail; class 3 has no test positive.
+    counts = np.array([100, 99, 19, 0, 20])
+    labels = np.array([[1, 0, 0, 0, 1], [0, 1, 0, 0, 1], [1, 0, 1, 0, 0], [0, 1, 0, 0, 0]])
+    logits = np.array([
+        [2.0, -1.0, -1.0, 1.0, -4.0],
+        [-1.0, 2.0, 1.0, -1.0, 1.0],
+        [-2.0, 3.0, -2.0, -1.0, -2.0],
+        [-3.0, -3.0, -3.0, -1.0, -3.0],
+    ])  # fmt: skip
+    got = evaluation.scores(logits, labels, counts)
+    ap = np.array([100 * (1 + 2 / 3) / 2, 100 * (1 / 2 + 2 / 4) / 2, 100 / 3, 100 * (1 + 2 / 4) / 2])
+    assert got["mAP_total"] == pytest.approx(ap.mean())
+    assert got["mAP_head"] == pytest.approx(ap[0])
+    assert got["mAP_medium"] == pytest.approx((ap[1] + ap[3]) / 2)
+    assert got["mAP_tail"] == pytest.approx(ap[2])
+    # True positives by class 1, 1, 0, 0, 1; false ones 0, 1, 1, 1, 0; missed 1, 1, 1, 0, 1.
+    assert got["micro_F1"] == pytest.approx(100 * 2 * 3 / (2 * 3 + 3 + 4))
+    assert got["macro_F1"] == pytest.approx(100 * (2 / 3 + 1 / 2 + 0 + 2 / 3) / 4)
+    assert got["accuracy"] == pytest.approx(100 * (20 - 3 - 4) / 20)
+
+
+def test_a_group_without_a_class_is_undefined():
+    got = evaluation.scores(np.array([[1.0], [-1.0]]), np.array([[1], [0]]), np.array([50]))
+    assert got["mAP_medium"] == got["mAP_total"] == 100.0
+    assert np.isnan(got["mAP_head"]) and np.isnan(got["mAP_tail"])
+
+
+def test_nothing_said_and_nothing_right_is_zero():
+    got = evaluation.scores(-np.ones((2, 2)), np.array([[1, 0], [0, 1]]), np.array([5, 5]))
+    assert got["micro_F1"] == got["macro_F1"] == 0.0 and got["accuracy"] == 50.0
+
+
+def test_label_quality_by_hand():
+    candidates = np.array([[1, 1, 0], [1, 0, 1], [0, 1, 1]])
+    truth = np.array([[1, 0, 0], [0, 0, 1], [0, 1, 0]])
+    soft = np.array([[0.9, 0.8, 0.99], [0.3, 0.95, 0.5], [0.99, 0.4, 0.2]])  # 0.9x outside of candidates: not seen
+    hard = np.array([[1, 1, 0], [0, 0, 1], [0, 0, 0]])
+    got = evaluation.label_quality(soft, hard, truth, candidates)
+    # Candidates by soft label: 0.9 true, 0.8 false, 0.5 true, 0.4 true, 0.3 false, 0.2 false.
+    assert got["soft_label_AP"] == pytest.approx(100 * (1 + 2 / 3 + 3 / 4) / 3)
+    assert got["hard_label_precision"] == pytest.approx(100 * 2 / 3)
+    assert got["hard_label_recall"] == pytest.approx(100 * 2 / 3)
+
+
+def test_label_quality_without_a_true_candidate():
+    nothing = np.zeros((2, 2), int)
+    got = evaluation.label_quality(np.ones((2, 2)), nothing, nothing, np.ones((2, 2), int))
+    assert np.isnan(got["soft_label_AP"])
+    assert got["hard_label_precision"] == got["hard_label_recall"] == 0.0
+
+
+def mean_pixels(params, rest, images, *, train, mask, dropout_key):
+    """A network of one class whose logit is the mean of the normalised image, times a parameter."""
+    assert not train and mask is None and dropout_key is None
+    return params * images.mean((1, 2, 3))[:, None], rest
+
+
+def batches(values, size):
+    for start in range(0, len(values), size):
+        part = values[start : start + size]
+        padded = np.concatenate([part, np.repeat(part[-1:], size - len(part))])
+        image = np.broadcast_to(padded[:, None, None, None], (size, 2, 2, 3)).astype(np.uint8)
+        yield {"image": image, "mask": np.arange(size) < len(part)}
+
+
+@pytest.mark.parametrize("devices", [1, 2, 8])
+@pytest.mark.parametrize("count", [8, 16, 21])
+def test_every_image_counts_once_and_in_order(devices, count):
+    predict = evaluation.make_predict(mean_pixels, Mesh(np.array(jax.devices()[:devices]), ("data",)))
+    values = np.arange(count) * 7
+    got = evaluation.predict_all(predict, 2.0, None, batches(values, 8))
+    mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    expected = 2 * ((values[:, None] / 255 - mean) / deviation).mean(1)
+    assert got.shape == (count, 1) and got.dtype == np.float32
+    np.testing.assert_allclose(got[:, 0], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("broken", [NAN, float("inf")])
+def test_outputs_that_are_not_finite_are_refused(broken):
+    predict = evaluation.make_predict(mean_pixels, Mesh(np.array(jax.devices()[:1]), ("data",)))
+    with pytest.raises(UserError, match="not finite.*lower config.optim.learning_rate"):
+        evaluation.predict_all(predict, broken, None, batches(np.arange(8), 8))

@@ -1,0 +1,122 @@
+"""A run that is killed, however often and wherever, comes to what the uninterrupted run comes to, bit for bit."""
+
+import functools
+import re
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from ltpml_jax import train
+from tests import runs
+
+EVERY = 3  # steps between checkpoints
+
+
+def command(workdir: Path) -> list[str]:
+    return runs.command(workdir, train__checkpoint_every=EVERY)
+
+
+@functools.cache
+def log() -> list[str]:
+    """Everything that the uninterrupted run said on stderr."""
+    done = runs.call(command(runs.scratch() / "uninterrupted"))
+    assert done.returncode == 0, done.stderr
+    return done.stderr.splitlines()
+
+
+@pytest.fixture
+def uninterrupted() -> Path:
+    log()
+    return runs.scratch() / "uninterrupted"
+
+
+def kill_when(workdir: Path, moment: Callable[[Path], bool]) -> None:
+    """Start the command and kill it at a moment that the files in its folder tell; it must come."""
+    process = runs.start(command(workdir))
+    try:
+        deadline = time.monotonic() + 300
+        while not moment(workdir):
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.0005)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+
+
+def saving(step: int) -> Callable[[Path], bool]:
+    """While the checkpoint of `step` is being written."""
+    return lambda workdir: any((workdir / "checkpoints").glob(f"{step}.orbax-checkpoint-tmp*"))
+
+
+def saved(step: int) -> Callable[[Path], bool]:
+    """After it was, before or while the next step is taken."""
+    return lambda workdir: (workdir / "checkpoints" / str(step)).exists()
+
+
+def assert_same(workdir: Path, expected: Path) -> None:
+    for name in ("metrics.jsonl", "results.json", "config.json"):
+        assert (workdir / name).read_bytes() == (expected / name).read_bytes(), name
+    steps = sorted(path.name for path in (expected / "checkpoints").iterdir())
+    assert sorted(path.name for path in (workdir / "checkpoints").iterdir()) == steps
+    for step in steps:
+        mine, theirs = (leaves(folder / "checkpoints" / step) for folder in (workdir, expected))
+        assert mine.keys() == theirs.keys() and len(mine) > 30
+        for name in mine:
+            assert mine[name].dtype == theirs[name].dtype
+            np.testing.assert_array_equal(mine[name], theirs[name], err_msg=f"{step} {name}")
+
+
+def leaves(folder: Path) -> dict[str, np.ndarray]:
+    with ocp.StandardCheckpointer() as reader:
+        tree = reader.restore(folder / "state")
+    found = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in found}
+
+
+def test_the_log_tells_what_the_run_is_and_nothing_else():
+    text = "\n".join(log())
+    told = ("sha256 ", "Parameters that train:", "1 device(s): cpu", "1080 training images (120 held out), 20 classes")
+    for part in (*told, "9 steps an epoch", "Candidate sets: partial rate 0.3", "Class counts (estimated): "):
+        assert part in text
+    ours = re.compile(r"\d\d:\d\d:\d\d \w|[+|].*[+|]$|Total: |epoch \d  step \d+/18  loss \d")
+    assert [line for line in log() if not ours.match(line)] == []
+    assert re.match(r"epoch 2  step 18/18  loss 0\.\d{4}  \d+ images/s  ETA 0:00$", log()[-1])
+
+
+def test_worker_processes_change_nothing(uninterrupted, tmp_path):
+    done = runs.call([*command(tmp_path), "--config.data.workers=2"])
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "metrics.jsonl").read_bytes() == (uninterrupted / "metrics.jsonl").read_bytes()
+    assert (tmp_path / "results.json").read_bytes() == (uninterrupted / "results.json").read_bytes()
+    assert len(done.stderr.splitlines()) <= len(log()) + 5, done.stderr  # some more lines of progress
+
+
+def test_a_run_that_is_killed_comes_to_the_same(uninterrupted, tmp_path):
+    kill_when(tmp_path, saving(2 * EVERY))
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 7, "epoch": 0, "batch": "a1b2')  # torn by the kill
+    kill_when(tmp_path, saved(4 * EVERY))
+    left_over = tmp_path / "checkpoints" / f"{5 * EVERY}.orbax-checkpoint-tmp"
+    if not left_over.exists():
+        shutil.copytree(tmp_path / "checkpoints" / str(4 * EVERY), left_over)
+    (left_over / "_CHECKPOINT_METADATA").unlink(missing_ok=True)
+    done = runs.call(command(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert f"Going on from step {4 * EVERY}" in done.stderr
+    assert_same(tmp_path, uninterrupted)
+
+
+def test_a_finished_run_only_prints_its_table_again(uninterrupted, tmp_path, capsys):
+    workdir = Path(shutil.copytree(uninterrupted, tmp_path / "copy"))
+    (workdir / "results.json").unlink()  # as if killed in the final evaluation
+    train.run(runs.config(train__checkpoint_every=EVERY, train__devices=1), workdir)
+    assert capsys.readouterr().out.startswith("ndlp (estimated) on digits_mlt, partial rate 0.3: 1000 test images")
+    assert_same(workdir, uninterrupted)

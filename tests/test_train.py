@@ -1,0 +1,126 @@
+"""Whole runs inside this process, on up to eight virtual devices."""
+
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from ltpml_jax import checkpoints, evaluation, train
+from ltpml_jax.errors import UserError
+from tests import runs
+
+# Plain cross-entropy compiles fastest, for what does not hang on the method.
+PLAIN = {"method__name": "bce", "train__devices": 1, "data__batch_size": 256}
+
+
+def results(workdir: Path) -> dict:
+    return json.loads((workdir / "results.json").read_text())
+
+
+def test_a_run_leaves_what_it_promises():
+    workdir = runs.finished()
+    names = {"config.json", "metrics.jsonl", "results.json", "checkpoints", "tensorboard"}
+    assert {path.name for path in workdir.iterdir()} == names
+    lines = runs.lines(workdir)
+    steps = [line for line in lines if "loss" in line]
+    assert [line["step"] for line in steps] == list(range(1, 19))
+    assert [line["epoch"] for line in steps] == [0] * 9 + [1] * 9
+    assert all(len(line["batch"]) == 32 and len(line["reliable"]) == 64 for line in steps)
+    assert len({line["batch"] for line in steps}) == 18
+    assert any(b"loss" in path.read_bytes() for path in (workdir / "tensorboard").iterdir())
+
+
+def test_an_epoch_is_summed_up_over_all_its_steps():
+    """Also over those before a checkpoint within the epoch."""
+    lines = runs.lines(runs.finished())
+    for epoch in (0, 1):
+        losses = [line["loss"] for line in lines if line["epoch"] == epoch and "loss" in line]
+        (summary,) = [line for line in lines if line["epoch"] == epoch and "epoch_loss" in line]
+        assert summary["step"] == 9 * (epoch + 1) and len(losses) == 9
+        assert summary["epoch_loss"] == pytest.approx(np.mean(losses), rel=1e-6)
+        assert 0 < summary["validation_mAP"] < 100
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_the_number_of_devices_changes_nothing(devices, tmp_path):
+    assert jax.device_count() == 8
+    train.run(runs.config(train__devices=devices), tmp_path)
+    mine, eight = runs.lines(tmp_path), runs.lines(runs.finished())
+    assert len(mine) == len(eight) == 20
+    for line, expected in zip(mine, eight, strict=True):
+        assert line.keys() == expected.keys()
+        for name, value in line.items():
+            if name.startswith(("loss", "epoch_loss")):
+                assert value == pytest.approx(expected[name], rel=1e-5, abs=1e-9), (line["step"], name)
+            elif name == "validation_mAP":
+                assert value == pytest.approx(expected[name], abs=0.05)
+            else:
+                assert value == expected[name], (line["step"], name)
+    for name, scores in results(tmp_path)["test"].items():
+        assert scores == pytest.approx(results(runs.finished())["test"][name], abs=0.1)
+
+
+def test_going_on_with_other_devices_and_threads_is_the_same_run(tmp_path):
+    """From the checkpoint of step 16 of 18, on 2 devices where 8 began."""
+    workdir = runs.copy_of_finished(tmp_path)
+    shutil.rmtree(workdir / "checkpoints" / "18")
+    train.run(runs.config(train__devices=2, data__threads=1), workdir)
+    mine, eight = runs.lines(workdir), runs.lines(runs.finished())
+    assert mine[:-3] == eight[:-3] and len(mine) == len(eight)
+    for line, expected in zip(mine[-3:-1], eight[-3:-1], strict=True):
+        assert (line["batch"], line["reliable"]) == (expected["batch"], expected["reliable"])
+        assert line["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_in_a_sentence(tmp_path):
+    with pytest.raises(UserError, match=r"The loss is (nan|inf) at step \d \(epoch 1\).*Lower config.optim.learning"):
+        train.run(runs.config(**PLAIN, optim__learning_rate=1e30, data__validation=0.0), tmp_path)
+    assert runs.lines(tmp_path) == []
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_parameters_that_break_in_the_last_step_of_an_epoch_end_it_too(tmp_path):
+    """One step an epoch: its loss is still finite, and what it leads to is not."""
+    one = PLAIN | {"data__batch_size": 1080, "data__sampler": "shuffle"}
+    with pytest.raises(UserError, match="outputs are not finite.*lower config.optim.learning_rate"):
+        train.run(runs.config(**one, optim__learning_rate=1e30), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes,message",
+    [
+        ({"data__batch_size": 100}, "config.data.batch_size is 100 and does not divide among 8 devices"),
+        ({"eval__batch_size": 90}, "config.eval.batch_size is 90 and does not divide among 8 devices"),
+        ({"train__devices": 9}, "config.train.devices is 9, but this machine has 8; lower it"),
+        ({"train__devices": 6}, "6 devices cannot share the run; set config.train.devices to 1, 2, 4"),
+        ({"model__pretrained": "nowhere.safetensors"}, "nowhere.safetensors"),
+        ({"data__validation": 0.9999}, "leaves none of 1200 training images"),
+        ({"data__batch_size": 8192}, "make it smaller"),
+        ({"data__dir": __file__ + "/below"}, "name a writable folder"),
+    ],
+)
+def test_what_cannot_work_is_refused_and_claims_no_folder(changes, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        train.run(runs.config(**changes), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    workdir = runs.copy_of_finished(tmp_path)
+    path = workdir / "config.json"
+    path.write_text(path.read_text().replace('"seed": 0', '"seed": 5'))
+    config = runs.config(seed=5)
+    with pytest.raises(UserError, match=r"checkpoints/18 is of another run \(seed was 0, now 5\); remove that folder"):
+        train.run(config, workdir)
+    assert runs.lines(workdir) == runs.lines(runs.finished())  # nothing was cut off before that
+
+
+def test_a_validation_score_is_the_mean_over_classes_that_occur(tmp_path):
+    lines = [line for line in runs.lines(runs.finished()) if "validation_mAP" in line]
+    with checkpoints.open_manager(runs.finished(), read_only=True) as manager:
+        best = max(lines, key=lambda line: line[checkpoints.SCORE])
+        assert manager.best_step() == best["step"]
+    assert evaluation.average_precision(np.zeros((2, 2)), np.array([[1, 0], [0, 0]]))[0] == 50.0
