@@ -116,8 +116,12 @@ def jit_step(stages: Stages, method: Method, mesh: Mesh, state: TrainState, one_
     shardings = state_shardings(state, method, mesh)
     by_batch, everywhere = batch_sharding(mesh), NamedSharding(mesh, P())
     if one_jit:
+
+        def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+            return stages.finish(state, batch, stages.first(state, batch))
+
         return jax.jit(
-            lambda state, batch: stages.finish(state, batch, stages.first(state, batch)),
+            step,
             in_shardings=(shardings, by_batch),
             out_shardings=(shardings, everywhere),
             donate_argnums=0,

@@ -36,9 +36,7 @@ def _colorsys(image: jax.Array, saturation: float, degrees: float) -> np.ndarray
     return np.array(pixels).reshape(image.shape) * 255.0
 
 
-@pytest.mark.parametrize(
-    "saturation,degrees", [(0.5, 0.0), (1.0, 18.0), (1.0, -18.0), (0.7, 170.0), (0.0, 5.0)]
-)
+@pytest.mark.parametrize("saturation,degrees", [(0.5, 0.0), (1.0, 18.0), (1.0, -18.0), (0.7, 170.0), (0.0, 5.0)])
 def test_saturation_and_hue_are_those_of_colorsys(saturation, degrees):
     images = _images(1, side=16)
     got = photometric.apply(images, _drawn(1, saturation=[saturation], hue=[degrees]))
@@ -66,9 +64,7 @@ def test_saturation_keeps_the_value_and_scales_the_distance_to_it():
 
 def test_brightness_contrast_and_channels_by_hand():
     images = jnp.array([[[[10.0, 20.0, 250.0]]]] * 3)
-    drawn = _drawn(
-        3, offset=[32.0, 0.0, -20.0], contrast=[1.0, 0.5, 1.5], channels=[[0, 1, 2], [2, 0, 1], [0, 2, 1]]
-    )
+    drawn = _drawn(3, offset=[32.0, 0.0, -20.0], contrast=[1.0, 0.5, 1.5], channels=[[0, 1, 2], [2, 0, 1], [0, 2, 1]])
     expected = [[[[42.0, 52, 282]]], [[[125.0, 5, 10]]], [[[-15.0, 345, 0]]]]
     np.testing.assert_allclose(photometric.apply(images, drawn), expected, atol=1e-3)
 
