@@ -1,0 +1,87 @@
+"""Draw the README's picture from a run: `python docs/picture.py --workdir=runs/digits --out=docs/run.png`.
+
+Needs matplotlib (`pip install -e .[docs]`). Left: loss and validation mAP by epoch. Right: training scenes with their
+candidate labels; bars are the confidence that NDLP has come to, the dotted line is where all of them began.
+"""
+
+import json
+from pathlib import Path
+
+import jax
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from absl import flags
+
+from ltpml_jax import checkpoints
+from ltpml_jax.cli import launch
+from ltpml_jax.config import saved
+from ltpml_jax.data import augment
+from ltpml_jax.setup import Run, prepare
+from ltpml_jax.state import make_mesh
+
+WORKDIR = flags.DEFINE_string("workdir", "", "Directory of a finished run.")
+OUT = flags.DEFINE_string("out", "", "The .png to write.")
+TRUE, FALSE = "#1b7f4d", "#b8b8b8"
+SCENES = 6
+
+
+def main(argv: list[str]) -> None:
+    """Read the run, draw, save."""
+    workdir = Path(WORKDIR.value)
+    this = prepare(saved(workdir), workdir, make_mesh(jax.local_devices()[:1]), pretrained=False)
+    with checkpoints.open_manager(workdir, read_only=True) as manager:
+        state = checkpoints.restore(manager, checkpoints.newest(manager), this.shapes, None).state
+    figure = plt.figure(figsize=(13, 5.6), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=(1, 3))
+    draw_curves(left, workdir)
+    draw_scenes(right, this, np.asarray(state.method.confidence))
+    figure.savefig(OUT.value, dpi=90)
+
+
+def draw_curves(figure, workdir: Path) -> None:
+    """Mean loss and validation mAP by epoch, from metrics.jsonl."""
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    epochs = [line for line in lines if "epoch_loss" in line]
+    number = [line["epoch"] + 1 for line in epochs]
+    above, below = figure.subplots(2, 1, sharex=True)
+    above.plot(number, [line["epoch_loss"] for line in epochs], color="#345995")
+    above.set_title("training loss, both passes", fontsize=10)
+    below.plot(number, [line[checkpoints.SCORE] for line in epochs], color="#345995")
+    below.set_title("mAP on held-out candidates, %", fontsize=10)
+    below.set_xlabel("epoch")
+
+
+def draw_scenes(figure, this: Run, confidence: np.ndarray) -> None:
+    """Scenes with two or three objects, each with its candidates, surest first."""
+    truth = this.setting.dataset.train.labels[this.setting.train]
+    several = np.flatnonzero((truth.sum(1) >= 2) & (truth.sum(1) <= 3))
+    chosen = several[np.linspace(0, len(several) - 1, SCENES).astype(int)]
+    axes = figure.subplots(2, 2 * (SCENES // 2), width_ratios=(1, 1.1) * (SCENES // 2))
+    for place, row in enumerate(chosen):
+        picture, bars = axes[place // 3, 2 * (place % 3) : 2 * (place % 3) + 2]
+        record = this.setting.dataset.train.records[int(this.setting.train[row])]
+        picture.imshow(augment.decode(record["image"]))
+        picture.axis("off")
+        draw_bars(bars, confidence[row], this.setting.served[row], truth[row], this.setting.dataset.class_names)
+    figure.suptitle(
+        "confidence in each candidate label after training: green is true, grey is not; dotted: before training",
+        fontsize=11,
+    )
+
+
+def draw_bars(axis, confidence: np.ndarray, served: np.ndarray, truth: np.ndarray, names: tuple[str, ...]) -> None:
+    """The candidates of one image."""
+    candidates = np.flatnonzero(served)
+    candidates = candidates[np.argsort(confidence[candidates])]
+    colours = [TRUE if truth[j] else FALSE for j in candidates]
+    axis.barh([names[j].replace("_", " ") for j in candidates], confidence[candidates], color=colours)
+    axis.axvline(1 / len(candidates), color="black", linewidth=0.8, linestyle=":")
+    axis.set_xlim(0, 2 / len(candidates))
+    axis.tick_params(labelsize=8)
+
+
+if __name__ == "__main__":
+    launch(main, required=("workdir", "out"))
