@@ -78,5 +78,5 @@ def get_config() -> Config:
     config.train.checkpoint_every = 0  # steps between checkpoints, beside those at epoch ends; 0 for none
 
     config.eval = ConfigDict()
-    config.eval.batch_size = 100  # images a step in evaluation; the last batch is padded and masked
+    config.eval.batch_size = 100  # images a step in evaluation, rounded up to divide among the devices
     return config

@@ -79,6 +79,7 @@ def nearest(name: str, valid: Iterable[str]) -> str:
 def validate(config: Config) -> None:
     """Raise UserError for the first value that cannot work; nothing has been compiled or written by then."""
     values = fields(config)
+    check_names(values, default.get_config())
     check_types(values, fields(default.get_config()))
     for name, choices in CHOICES.items():
         if values[name] not in choices:

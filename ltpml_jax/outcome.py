@@ -47,7 +47,7 @@ def assess(this: Run, manager: ocp.CheckpointManager) -> tuple[dict[str, Scores]
 def test_scores(this: Run, state: TrainState) -> Scores:
     """Scores on the clean labels of the test split; class groups by the true training counts."""
     dataset = this.setting.dataset
-    batches = loaders.test_batches(this.config, this.setting)
+    batches = loaders.test_batches(this.config, this.setting, this.mesh.size)
     logits = evaluation.predict_all(this.predict, state.params, state.rest, batches)
     return evaluation.scores(logits, dataset.test.labels, dataset.train.labels.sum(0))
 

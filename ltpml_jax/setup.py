@@ -32,19 +32,18 @@ class Run(NamedTuple):
 
 
 def choose_devices(config: Config) -> list[Any]:
-    """The local devices to use; UserError where there are too few or a batch does not divide among them."""
+    """The local devices to use; UserError where there are too few or the batch does not divide among them."""
     devices, wanted = jax.local_devices(), config.train.devices
     if wanted > len(devices):
         raise UserError(f"config.train.devices is {wanted}, but this machine has {len(devices)}; lower it.")
     count = wanted or len(devices)
     if ROW_MULTIPLE % count:  # the tables would be padded to another shape, and checkpoints would hang on it
         raise UserError(f"{count} devices cannot share the run; set config.train.devices to 1, 2, 4, 8, ...")
-    for name, size in (("data", config.data.batch_size), ("eval", config.eval.batch_size)):
-        if size % count:
-            raise UserError(
-                f"config.{name}.batch_size is {size} and does not divide among {count} devices; change it, or set "
-                "config.train.devices."
-            )
+    if config.data.batch_size % count:
+        raise UserError(
+            f"config.data.batch_size is {config.data.batch_size} and does not divide among {count} devices; change it, "
+            "or set config.train.devices."
+        )
     return devices[:count]
 
 

@@ -138,6 +138,6 @@ def validation_score(this: Run, state: TrainState) -> float:
     """mAP in percent on the held-out training images, against their candidate sets; NaN where none are held out."""
     if not len(this.setting.validation):
         return float("nan")
-    batches = loaders.validation_batches(this.config, this.setting)
+    batches = loaders.validation_batches(this.config, this.setting, this.mesh.size)
     logits = evaluation.predict_all(this.predict, state.params, state.rest, batches)
     return float(np.nanmean(evaluation.average_precision(logits, this.setting.validation_labels)))

@@ -132,6 +132,13 @@ def test_a_config_without_a_field_is_refused():
         validate(config)
 
 
+def test_a_field_that_a_config_file_made_up_is_refused():
+    config = default.get_config()
+    config.data.batchsize = 64
+    with pytest.raises(UserError, match=r"no config field 'data.batchsize'; did you mean 'data.batch_size'"):
+        validate(config)
+
+
 def test_whole_numbers_serve_as_floats():
     config = digits_mlt.get_config()
     with config.ignore_type():

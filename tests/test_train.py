@@ -93,7 +93,6 @@ def test_parameters_that_break_in_the_last_step_of_an_epoch_end_it_too(tmp_path)
     "changes,message",
     [
         ({"data__batch_size": 100}, "config.data.batch_size is 100 and does not divide among 8 devices"),
-        ({"eval__batch_size": 90}, "config.eval.batch_size is 90 and does not divide among 8 devices"),
         ({"train__devices": 9}, "config.train.devices is 9, but this machine has 8; lower it"),
         ({"train__devices": 6}, "6 devices cannot share the run; set config.train.devices to 1, 2, 4"),
         ({"model__pretrained": "nowhere.safetensors"}, "nowhere.safetensors"),

@@ -39,17 +39,16 @@ def train_iterator(config: Config, setting: Setting) -> Any:
     return iter(loader)
 
 
-def validation_batches(config: Config, setting: Setting) -> Iterator[dict]:
+def validation_batches(config: Config, setting: Setting, devices: int) -> Iterator[dict]:
     """The held-out training images, each once."""
-    return _in_order(config, setting.dataset.train, setting.validation)
+    return _in_order(config, setting.dataset.train, setting.validation, devices)
 
 
-def test_batches(config: Config, setting: Setting) -> Iterator[dict]:
+def test_batches(config: Config, setting: Setting, devices: int) -> Iterator[dict]:
     """The test images, each once."""
-    return _in_order(config, setting.dataset.test, np.arange(len(setting.dataset.test.labels)))
+    return _in_order(config, setting.dataset.test, np.arange(len(setting.dataset.test.labels)), devices)
 
 
-def _in_order(config: Config, split: Any, rows: np.ndarray) -> Iterator[dict]:
-    return pipeline.eval_batches(
-        split.records, rows, config.eval.batch_size, config.data.image_size, config.data.threads
-    )
+def _in_order(config: Config, split: Any, rows: np.ndarray, devices: int) -> Iterator[dict]:
+    batch = config.eval.batch_size + -config.eval.batch_size % devices  # rounded up: the end is padded anyway
+    return pipeline.eval_batches(split.records, rows, batch, config.data.image_size, config.data.threads)
