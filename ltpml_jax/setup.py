@@ -12,7 +12,7 @@ from ltpml_jax.config import differences, from_json
 from ltpml_jax.data.setting import Setting, make_setting
 from ltpml_jax.errors import UserError
 from ltpml_jax.models import classifier
-from ltpml_jax.state import ROW_MULTIPLE, TrainState, init_state, pad_rows, state_shardings
+from ltpml_jax.state import ROW_MULTIPLE, TrainState, batch_sharding, init_state, pad_rows, state_shardings
 from ltpml_jax.step import Step, jit_step, make_stages
 from ltpml_jax.types import Config
 
@@ -52,7 +52,8 @@ def prepare(config: Config, workdir: Path, mesh: Mesh, pretrained: bool) -> Run:
     setting = make_setting(config)
     method = methods.build(config)
     parts = network.build(config, len(setting.dataset.class_names), pretrained)
-    shapes = jax.eval_shape(lambda: _init(config, setting, method, parts, mesh))
+    labels = jax.ShapeDtypeStruct(pad_rows(setting.served, mesh.size).shape, setting.served.dtype)
+    shapes = jax.eval_shape(lambda table: _init(config, setting, method, parts, table), labels)
     shardings = state_shardings(shapes, method, mesh)
     predict = evaluation.make_predict(classifier.make_forward(parts.graphdef), mesh)
     return Run(config, workdir, setting, method, parts, mesh, predict, shapes, shardings)
@@ -60,10 +61,11 @@ def prepare(config: Config, workdir: Path, mesh: Mesh, pretrained: bool) -> Run:
 
 def fresh_state(this: Run) -> TrainState:
     """The state that training begins with, laid out over the devices."""
+    labels = jax.device_put(pad_rows(this.setting.served, this.mesh.size), batch_sharding(this.mesh))
     make = jax.jit(
-        lambda parts: _init(this.config, this.setting, this.method, parts, this.mesh), out_shardings=this.shardings
+        lambda parts, table: _init(this.config, this.setting, this.method, parts, table), out_shardings=this.shardings
     )
-    return make(this.parts)
+    return make(this.parts, labels)
 
 
 def facts(this: Run) -> dict[str, Any]:
@@ -101,7 +103,6 @@ def compile_step(this: Run) -> Step:
     return jit_step(stages, this.method, this.mesh, this.shapes, this.config.train.one_jit)
 
 
-def _init(config: Config, setting: Setting, method: methods.Method, parts: Any, mesh: Mesh) -> TrainState:
-    labels = jax.numpy.asarray(pad_rows(setting.served, mesh.size))
+def _init(config: Config, setting: Setting, method: methods.Method, parts: Any, labels: jax.Array) -> TrainState:
     optimizer = network.build_optimizer(config)
     return init_state(parts.trainable, parts.rest, optimizer, method, labels, setting.prior, config.seed)
