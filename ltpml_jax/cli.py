@@ -1,7 +1,6 @@
 """What the commands share: flag parsing, logging, and errors as one sentence with exit status 2."""
 
 import logging
-import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -60,8 +59,6 @@ def check_overrides(argv: list[str]) -> None:
 def fail(error: UserError) -> None:
     """Print the sentence, exit with status 2."""
     print(f"error: {error}", file=sys.stderr, flush=True)
-    # What ends now may not add to it: reads that Orbax abandons complain from threads of their own.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     sys.exit(2)
 
 
