@@ -12,7 +12,8 @@ import numpy as np
 
 from ltpml_jax import priors
 from ltpml_jax.data import source
-from ltpml_jax.data.candidates import draw_candidates
+from ltpml_jax.data.corruption import draw_candidates
+from ltpml_jax.data.labels import class_groups
 
 RATES, SEEDS = (0.3, 0.5), range(10)
 Estimator = Callable[[np.ndarray, float], np.ndarray]
@@ -34,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data_dir", default="~/tensorflow_datasets")
     labels = source.load("digits_mlt", parser.parse_args().data_dir).train.labels
-    groups = source.class_groups(labels.sum(0, dtype=np.int64))
+    groups = class_groups(labels.sum(0, dtype=np.int64))
     sizes = ", ".join(f"{mask.sum()} {name}" for name, mask in groups.items())
     print(f"{len(labels)} images; classes: {sizes}; mean over {len(SEEDS)} candidate seeds")
     print(f"{'rate':>4} {'counts from':>12}" + "".join(f"{name:>9}" for name in groups))

@@ -11,9 +11,11 @@ def get_config() -> Config:
     config.seed = 0  # base of every random stream: initialisation, order, augmentation, dropout, mixup
 
     config.data = ConfigDict()
-    config.data.name = "digits_mlt"  # a key of ltpml_jax.data.source.DATASETS
-    config.data.dir = "~/tensorflow_datasets"  # where prepared datasets lie (TFDS's own default)
+    config.data.name = "digits_mlt"  # an embedded dataset (digits_mlt, digits_identity) or one that was prepared
+    config.data.dir = "~/tensorflow_datasets"  # where datasets lie, on any path that etils.epath opens
     config.data.labels = "candidates"  # what training sees: candidates | clean (a ceiling, not LT-PML)
+    config.data.candidates = ""  # a manifest of candidate sets (.npz of ltpml_jax.corrupt); "" draws them
+    config.data.unknown = "candidate"  # what an unknown label is to training: candidate | negative
     config.data.partial_rate = 0.0  # q in [0, 1): probability that a negative becomes a candidate
     config.data.candidate_seed = 0  # seed of the candidate sets; with q and the labels it fixes them for ever
     config.data.validation = 0.0  # share of training images held out (with candidate labels) to choose `best`
@@ -22,6 +24,7 @@ def get_config() -> Config:
     config.data.image_size = 224  # side in pixels after cropping; the ratio is not kept
     config.data.min_crop = 0.8  # smallest side of the random crop, as a share of the image's
     config.data.crop_ratio = (0.5, 2.0)  # range of width / height of the random crop
+    config.data.resize = "opencv"  # opencv (as the reference) | pillow (as torchvision) | fast (JPEGs decoded smaller)
     config.data.flip = 0.5  # probability of a horizontal flip
     config.data.workers = 0  # grain worker processes; 0 reads in threads of this process
     config.data.threads = 2  # reading threads (of each worker)
@@ -35,7 +38,7 @@ def get_config() -> Config:
 
     config.model = ConfigDict()
     config.model.backbone = "resnet50"  # resnet18 | resnet34 | resnet50 | resnet101 | resnet_small
-    config.model.pretrained = ""  # backbone weights: a .safetensors path, or digits_small (ships); "" for none
+    config.model.pretrained = ""  # a .safetensors or .pth path, hf:OWNER/NAME[/FILE], digits_small; "" for none
     config.model.neck_width = 256  # width of the linear layer between backbone and head
     config.model.dropout = 0.5  # after the neck's BatchNorm
     config.model.frozen_stages = 1  # 0 none, 1 stem and first stage, ..., 4 the whole backbone

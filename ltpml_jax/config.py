@@ -11,7 +11,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs import default
-from ltpml_jax.data import source
+from ltpml_jax.data import augment
 from ltpml_jax.errors import UserError
 from ltpml_jax.methods import METHODS
 from ltpml_jax.models.resnet import ARCHITECTURES
@@ -19,8 +19,9 @@ from ltpml_jax.types import Config
 
 FILE = "config.json"
 CHOICES = {
-    "data.name": tuple(source.DATASETS),
     "data.labels": ("candidates", "clean"),
+    "data.unknown": ("candidate", "negative"),
+    "data.resize": tuple(augment.RESIZES),
     "data.sampler": ("class_aware", "shuffle"),
     "model.backbone": tuple(ARCHITECTURES),
     "model.backbone_norm": ("stored", "batch"),

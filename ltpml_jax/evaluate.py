@@ -13,6 +13,7 @@ from ltpml_jax.state import make_mesh
 
 WORKDIR = flags.DEFINE_string("workdir", "", "Directory of the run.")
 DATA = flags.DEFINE_string("data_dir", "", "Where the prepared dataset lies, if not where the run had it.")
+PER_CLASS = flags.DEFINE_bool("per_class", False, "Also print the average precision of every class.")
 
 
 def main(argv: list[str]) -> None:
@@ -24,7 +25,9 @@ def main(argv: list[str]) -> None:
     validate(config)
     this = prepare(config, workdir, make_mesh(jax.local_devices()[:1]), pretrained=False)
     with checkpoints.open_manager(workdir, read_only=True) as manager:
-        outcome.show(this, manager)
+        found = outcome.show(this, manager)
+    if PER_CLASS.value:
+        outcome.show_classes(this, found)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from sklearn.metrics import average_precision_score, f1_score, precision_recall_fscore_support
 
-from ltpml_jax.data import source
+from ltpml_jax.data.labels import LabelState
 from ltpml_jax.errors import UserError
 from ltpml_jax.photometric import normalise
 from ltpml_jax.state import batch_sharding
@@ -51,27 +51,29 @@ def predict_all(predict: Predict, params: Any, rest: Any, batches: Iterator[dict
     return logits
 
 
-def scores(logits: np.ndarray, labels: np.ndarray, train_counts: np.ndarray) -> Scores:
-    """mAP by group of training count, F1 and accuracy at logit > 0; all in percent, NaN where undefined.
+def scores(logits: np.ndarray, states: np.ndarray, groups: dict[str, np.ndarray]) -> Scores:
+    """mAP of each class group, F1 and accuracy at logit > 0; all in percent, NaN where undefined.
 
-    logits [n, C]; labels [n, C] in {0, 1}; train_counts [C]. A class without positives has no AP and is left out of
-    the means. Accuracy is the mean over classes of the share of right decisions.
+    logits [n, C]; states [n, C] of LabelState, of which only positives and negatives are looked at; groups: masks
+    bool [C]. A class without positives has no AP and is left out of the means. Accuracy is the mean over classes of
+    the share of right decisions.
     """
-    precision, said = average_precision(logits, labels), logits > 0
-    groups = {"total": np.ones(len(train_counts), bool)} | source.class_groups(train_counts)
-    out = {f"mAP_{name}": _mean(precision[group]) for name, group in groups.items()}
-    out["micro_F1"] = float(f1_score(labels, said, average="micro", zero_division=0)) * 100  # pyright: ignore[reportArgumentType]
-    seen = labels.any(0)
-    out["macro_F1"] = float(f1_score(labels[:, seen], said[:, seen], average="macro", zero_division=0)) * 100  # pyright: ignore[reportArgumentType]
-    out["accuracy"] = float((said == labels).mean()) * 100
+    precision, said, known = average_precision(logits, states), logits > 0, states <= LabelState.POSITIVE
+    everything = {"total": np.ones(states.shape[1], bool)} | groups
+    out = {f"mAP_{name}": _mean(precision[mask]) for name, mask in everything.items()}
+    out["micro_F1"] = _f1(states[known], said[known])
+    classes = [(states[known[:, j], j], said[known[:, j], j]) for j in np.flatnonzero(known.any(0))]
+    out["macro_F1"] = _mean(np.array([_f1(true, guess) for true, guess in classes if true.any()]))
+    out["accuracy"] = _mean(np.array([(true == guess).mean() * 100 for true, guess in classes]))
     return out
 
 
-def average_precision(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Non-interpolated AP in percent [C]; NaN for a class without positives."""
-    precision = np.full(labels.shape[1], np.nan)
-    for j in np.flatnonzero(labels.any(0)):
-        precision[j] = average_precision_score(labels[:, j], logits[:, j]) * 100
+def average_precision(logits: np.ndarray, states: np.ndarray) -> np.ndarray:
+    """Non-interpolated AP in percent [C] over the images whose label is known; NaN for a class without positives."""
+    precision = np.full(states.shape[1], np.nan)
+    for j in np.flatnonzero((states == LabelState.POSITIVE).any(0)):
+        known = states[:, j] <= LabelState.POSITIVE
+        precision[j] = average_precision_score(states[known, j], logits[known, j]) * 100
     return precision
 
 
@@ -94,6 +96,10 @@ def label_quality(soft: np.ndarray, hard: np.ndarray, truth: np.ndarray, candida
         "hard_label_precision": float(precision) * 100,
         "hard_label_recall": float(recall) * 100,
     }
+
+
+def _f1(truth: np.ndarray, said: np.ndarray) -> float:
+    return float(f1_score(truth, said, zero_division=0)) * 100  # pyright: ignore[reportArgumentType]
 
 
 def _mean(values: np.ndarray) -> float:

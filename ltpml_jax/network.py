@@ -21,8 +21,8 @@ def build(config: Config, classes: int, pretrained: bool = True) -> classifier.P
     model = classifier.build(classifier.ModelSpec(**_spec(config)), classes, config.seed)
     name = config.model.pretrained
     if name and pretrained:
-        path = SHIPPED[name] if name in SHIPPED else Path(name).expanduser()
-        log.info("Backbone weights %s, sha256 %s", path, weights.load_backbone(model, path))
+        source: str | Path = SHIPPED.get(name) or name
+        log.info("Backbone weights %s, sha256 %s", source, weights.load_backbone(model, source))
     return classifier.split(model, config.model.frozen_stages)
 
 

@@ -1,66 +1,98 @@
 """What a run comes to: test scores of its best and last checkpoints, and the quality of its corrected labels."""
 
+from typing import NamedTuple
+
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
 from ltpml_jax import checkpoints, evaluation, report
 from ltpml_jax.data import loaders
+from ltpml_jax.data.labels import LabelState, class_counts, is_clean
 from ltpml_jax.evaluation import Scores
 from ltpml_jax.setup import Run, open_checkpoint
 from ltpml_jax.state import TrainState
 
+NO_LABELS = "this method keeps none"
+NO_TRUTH = "cannot be judged, because the dataset does not know its true labels"
+
+
+class Outcome(NamedTuple):
+    """Scores and precision (AP in percent float [C], NaN where undefined) by checkpoint; quality, or why it is not."""
+
+    scores: dict[str, Scores]
+    precision: dict[str, np.ndarray]
+    quality: Scores | str
+
 
 def conclude(this: Run, manager: ocp.CheckpointManager) -> dict[str, Scores]:
     """Print the run's table and write results.json, which only a finished run has; returns the table's scores."""
-    results, quality = show(this, manager)
-    config = this.config
+    found = show(this, manager)
+    config, names = this.config, this.setting.dataset.class_names
     facts = {"candidates": this.setting.digest, "partial_rate": config.data.partial_rate, "seed": config.seed}
-    report.save(this.workdir, results, quality, facts)
-    return results
+    classes = {at: dict(zip(names, values.tolist(), strict=True)) for at, values in found.precision.items()}
+    report.save(this.workdir, found.scores, classes, found.quality, facts)
+    return found.scores
 
 
-def show(this: Run, manager: ocp.CheckpointManager) -> tuple[dict[str, Scores], Scores | None]:
-    """Evaluate the run's checkpoints and print the table; returns what `assess` does."""
-    results, quality = assess(this, manager)
+def show(this: Run, manager: ocp.CheckpointManager) -> Outcome:
+    """Evaluate the run's checkpoints and print the table."""
+    found = assess(this, manager)
     setting, config = this.setting, this.config
     title = (
         f"{config.method.name} ({config.method.priors}) on {setting.dataset.name}, partial rate "
         f"{config.data.partial_rate:g}: {len(setting.dataset.test.labels)} test images, percent"
     )
-    print(report.table(title, results, quality), flush=True)
-    return results, quality
+    print(report.table(title, found.scores, found.quality, notes(this)), flush=True)
+    return found
 
 
-def assess(this: Run, manager: ocp.CheckpointManager) -> tuple[dict[str, Scores], Scores | None]:
+def show_classes(this: Run, found: Outcome) -> None:
+    """Print the average precision of every class."""
+    data = this.setting.dataset
+    counts = class_counts(data.train.labels)
+    print(report.class_table(data.class_names, counts, data.groups, found.precision), flush=True)
+
+
+def assess(this: Run, manager: ocp.CheckpointManager) -> Outcome:
     """Scores of the last and, where it is another, the best checkpoint; label quality of the last."""
     last, best = checkpoints.newest(manager), manager.best_step()
-    state = open_checkpoint(this, manager, last).state
-    results = {_name("last", last, this): test_scores(this, state)}
-    quality = corrected_labels(this, state)
-    if best is not None and best != last:
-        state = open_checkpoint(this, manager, best).state
-        results[_name("best", best, this)] = test_scores(this, state)
-    return results, quality
+    found = Outcome({}, {}, NO_LABELS)
+    steps = {"last": last} if best is None or best == last else {"last": last, "best": best}
+    for which, step in steps.items():
+        state = open_checkpoint(this, manager, step).state
+        name = f"{which} (epoch {step / this.setting.steps_per_epoch:g})"
+        found.scores[name], found.precision[name] = test_scores(this, state)
+        if which == "last":
+            found = found._replace(quality=corrected_labels(this, state))
+    return found
 
 
-def test_scores(this: Run, state: TrainState) -> Scores:
-    """Scores on the clean labels of the test split; class groups by the true training counts."""
+def test_scores(this: Run, state: TrainState) -> tuple[Scores, np.ndarray]:
+    """Scores, and AP [C], on the known labels of the test split."""
     dataset = this.setting.dataset
     batches = loaders.test_batches(this.config, this.setting, this.mesh.size)
     logits = evaluation.predict_all(this.predict, state.params, state.rest, batches)
-    return evaluation.scores(logits, dataset.test.labels, dataset.train.labels.sum(0))
+    labels = dataset.test.labels
+    return evaluation.scores(logits, labels, dataset.groups), evaluation.average_precision(logits, labels)
 
 
-def corrected_labels(this: Run, state: TrainState) -> Scores | None:
-    """Quality of the method's pseudo labels on the training images; None for a method that keeps none."""
+def corrected_labels(this: Run, state: TrainState) -> Scores | str:
+    """Quality of the method's pseudo labels on the training images, or why there is none."""
+    truth = this.setting.dataset.train.labels
     if this.method.beliefs is None:
-        return None
+        return NO_LABELS
+    if not is_clean(truth):
+        return NO_TRUTH
     rows = len(this.setting.train)
     soft, hard = jax.tree.map(lambda table: np.asarray(table)[:rows], jax.jit(this.method.beliefs)(state.method))
-    truth = this.setting.dataset.train.labels[this.setting.train]
-    return evaluation.label_quality(soft, hard, truth, this.setting.served)
+    return evaluation.label_quality(soft, hard, truth[this.setting.train], this.setting.served)
 
 
-def _name(which: str, step: int, this: Run) -> str:
-    return f"{which} (epoch {step / this.setting.steps_per_epoch:g})"
+def notes(this: Run) -> list[str]:
+    """What a reader of the table has to know of the test split."""
+    labels, names = this.setting.dataset.test.labels, this.setting.dataset.class_names
+    empty = [names[j] for j in np.flatnonzero(~(labels == LabelState.POSITIVE).any(0))]
+    unsure = int((labels > LabelState.POSITIVE).sum())
+    found = [f"no test positives, left out of the means: {', '.join(empty)}"] if empty else []
+    return found + ([f"{unsure} test labels are not known and not counted"] if unsure else [])

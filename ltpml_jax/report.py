@@ -2,7 +2,10 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from ltpml_jax.evaluation import Scores
 from ltpml_jax.records import clean
@@ -24,23 +27,38 @@ QUALITY = (
 )
 
 
-def table(title: str, results: dict[str, Scores], quality: Scores | None) -> str:
-    """Plain text: one row a checkpoint in `results`, then the quality of the corrected labels; in percent."""
+def table(title: str, results: dict[str, Scores], quality: Scores | str, notes: Sequence[str]) -> str:
+    """Plain text: one row a checkpoint in `results`, in percent; then the quality of corrected labels, or why not."""
     width = max(len(name) for name in results) + 2
     lines = [title, " " * width + "".join(f"{head:>12}" for head, _ in TABLE)]
     for name, scores in results.items():
         lines.append(f"{name:<{width}}" + "".join(f"{_show(scores[key]):>12}" for _, key in TABLE))
-    if quality is None:
-        lines.append("corrected labels: this method keeps none")
-    else:
-        lines.append("corrected labels: " + ", ".join(f"{head} {_show(quality[key])}" for head, key in QUALITY))
+    if not isinstance(quality, str):
+        quality = ", ".join(f"{head} {_show(quality[key])}" for head, key in QUALITY)
+    return "\n".join([*lines, f"corrected labels: {quality}", *(f"note: {note}" for note in notes)])
+
+
+def class_table(
+    names: Sequence[str], counts: np.ndarray, groups: dict[str, np.ndarray], precision: dict[str, np.ndarray]
+) -> str:
+    """Plain text: one row a class, with training positives [C], group, and AP [C] of each checkpoint in percent."""
+    width = max(len(name) for name in ("class", *names)) + 2
+    lines = [f"{'class':<{width}}{'train':>8}  {'group':<8}" + "".join(f"{name:>18}" for name in precision)]
+    for j, name in enumerate(names):
+        group = next((group for group, mask in groups.items() if mask[j]), "-")
+        values = "".join(f"{_show(found[j]):>18}" for found in precision.values())
+        lines.append(f"{name:<{width}}{counts[j]:>8.10g}  {group:<8}{values}")
     return "\n".join(lines)
 
 
-def save(workdir: Path, results: dict[str, Scores], quality: Scores | None, facts: dict) -> None:
-    """Write results.json, whole or not at all: the table's numbers, by checkpoint, and the facts of the run."""
+def save(
+    workdir: Path, results: dict[str, Scores], classes: dict[str, Scores], quality: Scores | str, facts: dict
+) -> None:
+    """Write results.json, whole or not at all: the table's numbers and AP by class, by checkpoint; the run's facts."""
     tests = {name: clean(scores) for name, scores in results.items()}
-    record = facts | {"test": tests, "corrected_labels": quality and clean(quality)}
+    by_class = {name: clean(scores) for name, scores in classes.items()}
+    labels = None if isinstance(quality, str) else clean(quality)
+    record = facts | {"test": tests, "class_AP": by_class, "corrected_labels": labels}
     temporary = (workdir / FILE).with_suffix(".tmp")
     temporary.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
     temporary.replace(workdir / FILE)

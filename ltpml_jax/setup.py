@@ -49,7 +49,11 @@ def choose_devices(config: Config) -> list[Any]:
 
 def prepare(config: Config, workdir: Path, mesh: Mesh, pretrained: bool) -> Run:
     """Load the data and build the network (with its pretrained weights, where they are wanted)."""
-    setting = make_setting(config)
+    return assemble(config, make_setting(config), workdir, mesh, pretrained)
+
+
+def assemble(config: Config, setting: Setting, workdir: Path, mesh: Mesh, pretrained: bool) -> Run:
+    """The same, of a setting that is there."""
     method = methods.build(config)
     parts = network.build(config, len(setting.dataset.class_names), pretrained)
     labels = jax.ShapeDtypeStruct(pad_rows(setting.served, mesh.size).shape, setting.served.dtype)

@@ -15,6 +15,7 @@ from flax import nnx
 from ltpml_jax import checkpoints, evaluation
 from ltpml_jax.config import check_workdir, settle, validate
 from ltpml_jax.data import loaders
+from ltpml_jax.data.embedded import EMBEDDED
 from ltpml_jax.errors import UserError
 from ltpml_jax.outcome import conclude
 from ltpml_jax.progress import Progress
@@ -24,6 +25,11 @@ from ltpml_jax.state import TrainState, batch_sharding, make_mesh
 from ltpml_jax.types import Config
 
 RUN_AHEAD = 8  # steps queued on the device: enough to keep it busy, few enough to bound the batches in memory
+FROM_SCRATCH = (
+    "WARNING: this backbone starts from random weights, on photographs; the recipe expects pretrained ones "
+    "(--config.model.pretrained=hf:timm/resnet50.tv_in1k, or the path of a file). Without them, frozen stages stay "
+    "random (config.model.frozen_stages is %d) and stored statistics mean nothing (config.model.backbone_norm is %r)."
+)
 log = logging.getLogger(__name__)
 
 
@@ -68,6 +74,8 @@ def announce(this: Run, state: TrainState) -> None:
         setting.dataset.name, len(setting.train), len(setting.validation), setting.served.shape[1],
         setting.steps_per_epoch,
     )  # fmt: skip
+    if not this.config.model.pretrained and setting.dataset.name not in EMBEDDED:
+        log.warning(FROM_SCRATCH, this.config.model.frozen_stages, this.config.model.backbone_norm)
     log.info("Candidate sets: partial rate %g, sha256 %s", this.config.data.partial_rate, setting.digest)
     counts = ", ".join(f"{count:.0f}" for count in np.asarray(setting.prior.class_count))
     log.info("Class counts (%s): %s", this.config.method.priors, counts)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from ml_collections import ConfigDict
 
-from configs import default, digits_mlt, digits_mlt_reference, digits_pretrain
+from configs import default, digits_mlt, digits_mlt_reference, digits_pretrain, own_data
 from ltpml_jax import config as configs_of_runs
 from ltpml_jax.config import (
     check_names,
@@ -18,7 +18,7 @@ from ltpml_jax.config import (
     validate,
 )
 from ltpml_jax.errors import UserError
-from tests import runs
+from tests import runs, test_recipes
 
 
 @pytest.mark.parametrize("module", [default, digits_mlt, digits_mlt_reference, digits_pretrain])
@@ -27,7 +27,8 @@ def test_every_config_file_builds_and_validates(module):
 
 
 def test_no_config_file_is_left_out():
-    modules = {default, digits_mlt, digits_mlt_reference, digits_pretrain}
+    modules = {default, digits_mlt, digits_mlt_reference, digits_pretrain, own_data}
+    modules |= {module for module, _ in test_recipes.RECIPES.values()}
     assert {Path(module.__file__).name for module in modules} == {
         path.name for path in (runs.ROOT / "configs").glob("*.py") if path.name != "__init__.py"
     }
@@ -45,7 +46,8 @@ def test_a_partial_rate_outside_is_refused(argument):
 
 
 WRONG = {
-    "data.name": "digits_mtl",
+    "data.unknown": "positive",
+    "data.resize": "open_cv",
     "data.labels": "dirty",
     "data.sampler": "",
     "model.backbone": "resnet",

@@ -6,6 +6,7 @@ import pytest
 from jax.sharding import Mesh
 
 from ltpml_jax import evaluation
+from ltpml_jax.data.labels import class_groups
 from ltpml_jax.errors import UserError
 
 NAN = float("nan")
@@ -29,7 +30,7 @@ def test_scores_by_hand():
         [-2.0, 3.0, -2.0, -1.0, -2.0],
         [-3.0, -3.0, -3.0, -1.0, -3.0],
     ])  # fmt: skip
-    got = evaluation.scores(logits, labels, counts)
+    got = evaluation.scores(logits, labels, class_groups(counts))
     ap = np.array([100 * (1 + 2 / 3) / 2, 100 * (1 / 2 + 2 / 4) / 2, 100 / 3, 100 * (1 + 2 / 4) / 2])
     assert got["mAP_total"] == pytest.approx(ap.mean())
     assert got["mAP_head"] == pytest.approx(ap[0])
@@ -42,14 +43,33 @@ def test_scores_by_hand():
 
 
 def test_a_group_without_a_class_is_undefined():
-    got = evaluation.scores(np.array([[1.0], [-1.0]]), np.array([[1], [0]]), np.array([50]))
+    got = evaluation.scores(np.array([[1.0], [-1.0]]), np.array([[1], [0]]), class_groups(np.array([50])))
     assert got["mAP_medium"] == got["mAP_total"] == 100.0
     assert np.isnan(got["mAP_head"]) and np.isnan(got["mAP_tail"])
 
 
 def test_nothing_said_and_nothing_right_is_zero():
-    got = evaluation.scores(-np.ones((2, 2)), np.array([[1, 0], [0, 1]]), np.array([5, 5]))
+    got = evaluation.scores(-np.ones((2, 2)), np.array([[1, 0], [0, 1]]), class_groups(np.array([5, 5])))
     assert got["micro_F1"] == got["macro_F1"] == 0.0 and got["accuracy"] == 50.0
+
+
+def test_labels_that_are_not_known_do_not_count():
+    """With half the entries hidden, every measure is that of the other half."""
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(60, 3)), rng.integers(0, 2, (60, 3))
+    hidden = labels.copy()
+    hidden[30:, 0], hidden[:30, 1] = 2, 3
+    got = evaluation.scores(logits, hidden, class_groups(np.array([100, 50, 5])))
+    parts = [(logits[:30, :1], labels[:30, :1]), (logits[30:, 1:2], labels[30:, 1:2]), (logits[:, 2:], labels[:, 2:])]
+    alone = [evaluation.scores(part, true, class_groups(np.array([100]))) for part, true in parts]
+    for name, one in zip(("head", "medium", "tail"), alone, strict=True):
+        assert got[f"mAP_{name}"] == pytest.approx(one["mAP_head"])
+    for name in ("mAP_total", "macro_F1", "accuracy"):
+        assert got[name] == pytest.approx(np.mean([one[name] for one in alone]))
+    flat = evaluation.scores(
+        *(np.concatenate([pair[k] for pair in parts]) for k in (0, 1)), class_groups(np.array([1]))
+    )
+    assert got["micro_F1"] == pytest.approx(flat["micro_F1"])
 
 
 def test_label_quality_by_hand():

@@ -12,7 +12,7 @@ CORE = "ltpml_jax.losses, ltpml_jax.priors, ltpml_jax.methods.ndlp, ltpml_jax.st
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     for path in (ROOT / "ltpml_jax").rglob("*.py")
-    if path.stem not in ("evaluate", "export")  # programs, whose flags are those of main
+    if path.stem not in ("evaluate", "export", "corrupt", "prepare")  # programs, which share flags
 )
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ltpml_jax import priors
-from ltpml_jax.data.candidates import draw_candidates
+from ltpml_jax.data.corruption import draw_candidates
 
 N, C = 1200, 20
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ltpml_jax.data import pipeline, sampler
+from ltpml_jax.data import augment, pipeline, sampler
 from ltpml_jax.data.setting import Setting
 from ltpml_jax.types import Config
 
@@ -31,7 +31,9 @@ def train_iterator(config: Config, setting: Setting) -> Any:
     """All training batches of the run, as a checkpointable grain iterator."""
     data, steps = config.data, setting.steps_per_epoch
     order = sampler.EpochOrders(data.sampler, setting.lists, steps * data.batch_size, config.train.epochs, config.seed)
-    spec = pipeline.AugmentSpec(data.image_size, data.min_crop, tuple(data.crop_ratio), data.flip)
+    spec = pipeline.AugmentSpec(
+        data.image_size, data.min_crop, tuple(data.crop_ratio), data.flip, augment.RESIZES[data.resize]
+    )
     loader = pipeline.train_loader(
         Subset(setting.dataset.train.records, setting.train), setting.served, order, spec,
         batch_size=data.batch_size, seed=config.seed, workers=data.workers, threads=data.threads,
@@ -41,7 +43,7 @@ def train_iterator(config: Config, setting: Setting) -> Any:
 
 def validation_batches(config: Config, setting: Setting, devices: int) -> Iterator[dict]:
     """The held-out training images, each once."""
-    return _in_order(config, setting.dataset.train, setting.validation, devices)
+    return _in_order(config, setting.held_out, setting.validation, devices)
 
 
 def test_batches(config: Config, setting: Setting, devices: int) -> Iterator[dict]:
@@ -51,4 +53,5 @@ def test_batches(config: Config, setting: Setting, devices: int) -> Iterator[dic
 
 def _in_order(config: Config, split: Any, rows: np.ndarray, devices: int) -> Iterator[dict]:
     batch = config.eval.batch_size + -config.eval.batch_size % devices  # rounded up: the end is padded anyway
-    return pipeline.eval_batches(split.records, rows, batch, config.data.image_size, config.data.threads)
+    resize = augment.RESIZES[config.data.resize]
+    return pipeline.eval_batches(split.records, rows, batch, config.data.image_size, config.data.threads, resize)

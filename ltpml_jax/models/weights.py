@@ -1,16 +1,33 @@
-"""Backbone weights in safetensors files, under torchvision-like dotted keys ("layer1.0.conv1.kernel")."""
+"""Backbone weights: safetensors under dotted keys of our own, or anything in torchvision's naming, from disk or hub."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
 from ltpml_jax.errors import UserError
+from ltpml_jax.models import fetch, torch_names, weight_files
 from ltpml_jax.models.classifier import Classifier
+
+_FLOATS = ("float32", "float16", "bfloat16", "float64")
+
+
+class _Naming(NamedTuple):
+    """How a file names and lays out what we call `key`."""
+
+    name: Callable[[str], str]
+    shape: Callable[[tuple[int, ...]], tuple[int, ...]]
+    convert: Callable[[np.ndarray], np.ndarray]
+    dtypes: tuple[str, ...]
+
+
+_OWN = _Naming(lambda key: key, lambda shape: shape, lambda array: array, ("float32",))
+_TORCH = _Naming(torch_names.name, torch_names.shape, torch_names.convert, _FLOATS)
 
 
 def save_backbone(model: Classifier, path: str | Path) -> str:
@@ -23,55 +40,46 @@ def save_backbone(model: Classifier, path: str | Path) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def load_backbone(model: Classifier, path: str | Path) -> str:
+def load_backbone(model: Classifier, source: str | Path) -> str:
     """Puts a file's weights into the model's backbone, in place; returns the file's sha256 (hex).
 
+    Args:
+        model: the model to change.
+        source: the path of a .safetensors file, with the names of `save_backbone` (float32) or those of
+            torchvision and timm (any float dtype); or of a torch checkpoint (.pth) with the latter; or
+            "hf:OWNER/NAME", see `fetch.locate`.
+
     Raises:
-        UserError: the file cannot be read, or its keys, shapes or dtypes are not those of the backbone
+        UserError: the file cannot be fetched or read, or its keys, shapes or dtypes are not those of the backbone
             (the model is unchanged then).
     """
-    data = _read(path)
-    found, leaves = _parse(data, path), _leaves(model)
-    if problems := _problems(leaves, found):
+    tensors, digest = weight_files.read(fetch.locate(source))
+    naming, leaves = _OWN, _leaves(model)
+    if torch_names.used(tensors):
+        naming, tensors = _TORCH, torch_names.backbone(tensors, str(source))
+    if problems := _problems(naming, leaves, tensors):
         listed = "; ".join(problems)
-        raise UserError(f"{path} does not fit the backbone: {listed}; choose the backbone it was made with")
+        raise UserError(f"{source} does not fit the backbone: {listed}; choose the backbone it was made with")
     for key, leaf in leaves.items():
-        leaf[...] = jnp.asarray(found[key])
-    return hashlib.sha256(data).hexdigest()
+        leaf[...] = jnp.asarray(naming.convert(tensors[naming.name(key)]))
+    return digest
 
 
 def _leaves(model: Classifier) -> dict[str, nnx.Variable]:
     return {".".join(map(str, path)): leaf for path, leaf in nnx.to_flat_state(nnx.state(model.backbone))}
 
 
-def _read(path: str | Path) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        message = f"cannot read the weights {path} ({reason}); give the path of a .safetensors file"
-        raise UserError(message) from error
-
-
-def _parse(data: bytes, path: str | Path) -> dict[str, np.ndarray]:
-    try:
-        return load(data)
-    # A dtype that numpy does not know is a KeyError or TypeError in the library, not a SafetensorError.
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        message = f"{path} is not a readable safetensors file ({error}); make or fetch it again"
-        raise UserError(message) from error
-
-
-def _problems(leaves: dict[str, nnx.Variable], found: dict[str, np.ndarray]) -> list[str]:
-    missing, unexpected = sorted(leaves.keys() - found), sorted(found.keys() - leaves)
+def _problems(naming: _Naming, leaves: dict[str, nnx.Variable], found: dict[str, np.ndarray]) -> list[str]:
+    expected = {naming.name(key): naming.shape(leaf.shape) for key, leaf in leaves.items()}
     shaped = [
-        f"{key} ({_describe(found[key])}, expected {_describe(leaves[key])})"
-        for key in sorted(leaves.keys() & found)
-        if _describe(found[key]) != _describe(leaves[key])
+        f"{key} ({_describe(found[key].dtype, found[key].shape)}, expected {_describe('float32', expected[key])})"
+        for key in sorted(expected.keys() & found)
+        if found[key].shape != expected[key] or str(found[key].dtype) not in naming.dtypes
     ]
+    missing, unexpected = sorted(expected.keys() - found), sorted(found.keys() - expected)
     named = {"missing": missing, "unexpected": unexpected, "of another shape": shaped}
     return [f"{title}: {', '.join(keys)}" for title, keys in named.items() if keys]
 
 
-def _describe(array: np.ndarray | nnx.Variable) -> str:
-    return f"{array.dtype}{list(array.shape)}"
+def _describe(dtype: object, shape: tuple[int, ...]) -> str:
+    return f"{dtype}{list(shape)}"

@@ -4,8 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from ltpml_jax.data import digits_mlt, scenes, source
+from ltpml_jax.data import digits_mlt, scenes
 from ltpml_jax.data.digits_mlt import DigitsIdentity, DigitsMlt
+from ltpml_jax.data.labels import class_groups
 
 
 def _labels(builder, split: str) -> np.ndarray:
@@ -18,12 +19,12 @@ def test_train_is_long_tailed():
     assert labels.shape == (1200, 20) and counts.max() > 500 and counts.min() < 10
     assert 2.0 <= labels.sum() / 1200 <= 2.2
     assert set(labels.sum(1)) == {1, 2, 3, 4}
-    assert [int(mask.sum()) for mask in source.class_groups(counts).values()] == [7, 6, 7]
+    assert [int(mask.sum()) for mask in class_groups(counts).values()] == [7, 6, 7]
 
 
 def test_tail_images_mostly_hold_a_head_class():
     labels = _labels(DigitsMlt, "train")
-    groups = source.class_groups(labels.sum(0, dtype=np.int64))
+    groups = class_groups(labels.sum(0, dtype=np.int64))
     tail_images = labels[labels[:, groups["tail"]].any(1)]
     assert tail_images[:, groups["head"]].any(1).mean() > 0.5
 

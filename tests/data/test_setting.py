@@ -1,12 +1,14 @@
 """What training is given of a dataset, and what it is not."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
 
-from ltpml_jax.data import candidates, source
-from ltpml_jax.data.setting import Setting, make_setting
+from ltpml_jax.data import corruption, manifest, source
+from ltpml_jax.data.labels import LabelState
+from ltpml_jax.data.setting import Setting, make_setting, split_validation
 from ltpml_jax.errors import UserError
 from tests import runs
 
@@ -21,25 +23,25 @@ def truth(setting: Setting) -> np.ndarray:
 
 def test_training_sees_the_candidates_of_its_rows():
     setting = make(data__validation=0.1)
-    table = candidates.draw_candidates(truth(setting), 0.3, 0)
+    table = corruption.draw_candidates(truth(setting), 0.3, 0)
     assert len(setting.train) == 1080 and len(setting.validation) == 120
     assert sorted([*setting.train, *setting.validation]) == list(range(1200))
     np.testing.assert_array_equal(setting.served, table[setting.train])
     np.testing.assert_array_equal(setting.validation_labels, table[setting.validation])
     np.testing.assert_array_equal(setting.lists, setting.served)
-    assert setting.digest == candidates.digest(table)
+    assert setting.digest == manifest.digest(table)
     assert (setting.served != truth(setting)[setting.train]).any()
 
 
 def test_a_run_with_estimated_priors_hangs_on_candidates_alone(monkeypatch):
     """Two truths with one table of candidates give one setting, but for the dataset itself."""
     one = make(data__validation=0.1)
-    table = candidates.draw_candidates(truth(one), 0.3, 0)
+    table = corruption.draw_candidates(truth(one), 0.3, 0)
     liar = dataclasses.replace(one.dataset.train, labels=table)
     monkeypatch.setattr(source, "load", lambda *_: dataclasses.replace(one.dataset, train=liar))
-    monkeypatch.setattr(candidates, "draw_candidates", lambda *_: table)
+    monkeypatch.setattr(corruption, "draw_candidates", lambda *_: table)
     other = make(data__validation=0.1)
-    for name in set(Setting._fields) - {"dataset", "prior"}:
+    for name in set(Setting._fields) - {"dataset", "held_out", "prior"}:
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
     for mine, theirs in zip(one.prior, other.prior, strict=True):
         np.testing.assert_array_equal(mine, theirs)
@@ -78,3 +80,76 @@ def test_the_candidates_hang_on_their_own_seed_only():
 def test_a_validation_split_that_leaves_nothing_is_refused():
     with pytest.raises(UserError, match="leaves none of 1200 training images; lower it"):
         make(data__validation=0.9999)
+
+
+def with_splits(monkeypatch, **splits) -> source.Dataset:
+    """digits_mlt with other labels, by split, as if annotators had left them so."""
+    dataset = make().dataset
+    changed = {name: dataclasses.replace(dataset.test, labels=labels) for name, labels in splits.items()}
+    if "train" in changed:
+        changed["train"] = dataclasses.replace(dataset.train, labels=splits["train"])
+    other = dataclasses.replace(dataset, **changed)
+    monkeypatch.setattr(source, "load", lambda *_: other)
+    return other
+
+
+def unsure() -> np.ndarray:
+    """Labels of digits_mlt, the first class of every image a candidate and the second unknown."""
+    states = make().dataset.train.labels.copy()
+    states[:, 0], states[:, 1] = LabelState.CANDIDATE, LabelState.UNKNOWN
+    return states
+
+
+@pytest.mark.parametrize(("unknown", "value"), [("candidate", 1), ("negative", 0)])
+def test_annotators_candidates_are_served_and_unknown_labels_as_the_config_says(monkeypatch, unknown, value):
+    states = with_splits(monkeypatch, train=unsure()).train.labels
+    served = make(data__partial_rate=0.0, data__unknown=unknown, data__validation=0.0).served
+    assert (served[:, 0] == 1).all() and (served[:, 1] == value).all()
+    np.testing.assert_array_equal(served[:, 2:], states[:, 2:])
+
+
+def test_a_partial_rate_adds_flips_to_annotators_candidates(monkeypatch):
+    with_splits(monkeypatch, train=unsure())
+    plain, more = make(data__partial_rate=0.0).served, make(data__partial_rate=0.3).served
+    assert (more >= plain).all() and 0.25 < (more > plain)[plain == 0].mean() < 0.35
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "other"), [("data.labels", "clean", "candidates"), ("method.priors", "oracle", "estimated")]
+)
+def test_true_labels_that_nobody_knows_are_refused(monkeypatch, field, value, other):
+    with_splits(monkeypatch, train=unsure())
+    with pytest.raises(UserError, match=f"config.{field} is '{value}', but digits_mlt does not know .* '{other}'"):
+        make(**{field.replace(".", "__"): value})
+
+
+def test_a_validation_split_of_the_dataset_chooses_best(monkeypatch):
+    labels = make().dataset.test.labels.copy()
+    labels[3] = LabelState.UNKNOWN
+    dataset = with_splits(monkeypatch, validation=labels)
+    setting = make(data__validation=0.0)
+    assert setting.held_out is dataset.validation and len(setting.train) == 1200
+    np.testing.assert_array_equal(setting.validation, np.arange(1000))
+    np.testing.assert_array_equal(setting.validation_labels, np.where(labels == 0, 0, 1))
+    with pytest.raises(
+        UserError, match="digits_mlt has a validation split of its own; set config.data.validation to 0"
+    ):
+        make(data__validation=0.1)
+
+
+def test_split_validation_parts_the_rows():
+    train, held = split_validation(101, 0.2, seed=0)
+    assert len(held) == 20 and train.dtype == held.dtype == np.int64
+    np.testing.assert_array_equal(np.sort(np.concatenate([train, held])), np.arange(101))
+    assert (np.diff(train) > 0).all() and (np.diff(held) > 0).all()
+    np.testing.assert_array_equal(held, split_validation(101, 0.2, seed=0)[1])
+    assert not np.array_equal(held, split_validation(101, 0.2, seed=1)[1])
+
+
+def test_split_validation_of_nothing_and_of_everything():
+    train, held = split_validation(10, 0.0, seed=0)
+    assert len(held) == 0
+    np.testing.assert_array_equal(train, np.arange(10))
+    for fraction in (-0.1, 1.0, math.nan, 0.99):
+        with pytest.raises(UserError, match="validation fraction"):
+            split_validation(10, fraction, seed=0)

@@ -134,12 +134,3 @@ def test_killed_build_is_cleared_and_built_again(built, tmp_path):
     assert not left_over.exists()
     reference = source.load("digits_mlt", str(built[0]))
     assert data.train.records[11]["image"] == reference.train.records[11]["image"]
-
-
-def test_class_groups_at_their_borders():
-    groups = source.class_groups(np.array([100, 99, 20, 19, 0, 560]))
-    assert {name: np.flatnonzero(mask).tolist() for name, mask in groups.items()} == {
-        "head": [0, 5],
-        "medium": [1, 2],
-        "tail": [3, 4],
-    }

@@ -1,9 +1,11 @@
 """Backbone files: round trip, and every way of not fitting named."""
 
 import hashlib
+import logging
 from pathlib import Path
 
 import jax
+import ml_dtypes
 import numpy as np
 import pytest
 from flax import nnx
@@ -12,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 from ltpml_jax.errors import UserError
 from ltpml_jax.models import classifier, weights
 from tests.models.test_layers import randomise
+from tests.models.test_pth import checkpoint
 
 SPEC = classifier.ModelSpec("resnet_small", 64, 0.0, 1, "stored", "float32", True, True)
 
@@ -85,3 +88,76 @@ def test_missing_file_and_directory(tmp_path: Path) -> None:
     for path in (tmp_path / "nowhere.safetensors", tmp_path):
         with pytest.raises(UserError, match=f"cannot read the weights {path}"):
             weights.load_backbone(_model(0), path)
+
+
+TORCH = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+
+
+def _torch(model: classifier.Classifier, folder: Path, prefix: str = "") -> dict[str, np.ndarray]:
+    """A state dict as torchvision would have it: other names and layouts, a classifier, counters."""
+    weights.save_backbone(model, folder / "own.safetensors")
+    found = {prefix + "fc.weight": np.zeros((10, 96), np.float32), prefix + "fc.bias": np.zeros(10, np.float32)}
+    for key, array in load_file(folder / "own.safetensors").items():
+        path, _, leaf = key.rpartition(".")
+        moved = np.moveaxis(array, (3, 2), (0, 1)) if array.ndim == 4 else array
+        found[f"{prefix}{path}.{TORCH[leaf]}"] = np.ascontiguousarray(moved)
+        if leaf == "mean":
+            found[f"{prefix}{path}.num_batches_tracked"] = np.ones((), np.float32)
+    return found
+
+
+def _assert_same_backbone(target: classifier.Classifier, source: classifier.Classifier) -> None:
+    jax.tree.map(np.testing.assert_array_equal, nnx.state(target.backbone), nnx.state(source.backbone))
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("suffix", ["safetensors", "pth"])
+def test_torchvision_names(tmp_path: Path, caplog: pytest.LogCaptureFixture, prefix: str, suffix: str) -> None:
+    source, target, path = _model(0), _model(1), tmp_path / f"weights.{suffix}"
+    tensors = _torch(source, tmp_path, prefix)
+    if suffix == "pth":
+        path.write_bytes(checkpoint(tensors))
+    else:
+        save_file(tensors, path)
+    with caplog.at_level(logging.INFO):
+        assert weights.load_backbone(target, path) == hashlib.sha256(path.read_bytes()).hexdigest()
+    _assert_same_backbone(target, source)
+    assert caplog.messages == [f"Left out of {path}: fc.bias, fc.weight, and 12 num_batches_tracked"]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float64])
+def test_torch_weights_of_any_float_type_become_float32(tmp_path: Path, dtype: type) -> None:
+    path, model = tmp_path / "a.safetensors", _model(0)
+    save_file({key: array.astype(dtype) for key, array in _torch(_model(1), tmp_path).items()}, path)
+    weights.load_backbone(model, path)
+    kernel = model.backbone.conv1.kernel[...]
+    assert kernel.dtype == np.float32
+    np.testing.assert_array_equal(kernel, np.asarray(_model(1).backbone.conv1.kernel[...]).astype(dtype))
+
+
+def test_every_misfit_is_named_as_the_file_names_it(tmp_path: Path) -> None:
+    path, model = tmp_path / "a.safetensors", _model(0)
+    tensors = _torch(model, tmp_path)
+    del tensors["conv1.weight"], tensors["layer4.0.bn2.running_var"]
+    tensors["layer1.0.se.weight"] = np.zeros(3, np.float32)
+    tensors["layer2.0.conv1.weight"] = np.zeros((32, 16, 1, 1), np.float32)
+    tensors["bn1.weight"] = np.zeros(16, np.int64)
+    save_file(tensors, path)
+    before = jax.tree.map(np.array, nnx.state(model))
+    with pytest.raises(UserError) as caught:
+        weights.load_backbone(model, path)
+    message = str(caught.value)
+    assert "missing: conv1.weight, layer4.0.bn2.running_var;" in message
+    assert "unexpected: layer1.0.se.weight;" in message
+    assert "layer2.0.conv1.weight (float32[32, 16, 1, 1], expected float32[32, 16, 3, 3])" in message
+    assert "bn1.weight (int64[16], expected float32[16])" in message
+    jax.tree.map(np.testing.assert_array_equal, nnx.state(model), before)
+
+
+def test_a_damaged_checkpoint_leaves_the_model_alone(tmp_path: Path) -> None:
+    path, model = tmp_path / "a.pth", _model(0)
+    path.write_bytes(checkpoint(_torch(_model(1), tmp_path))[:-1000])
+    before = jax.tree.map(np.array, nnx.state(model))
+    with pytest.raises(UserError, match="a.pth is not a sound torch checkpoint"):
+        weights.load_backbone(model, path)
+    jax.tree.map(np.testing.assert_array_equal, nnx.state(model), before)

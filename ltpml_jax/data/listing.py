@@ -1,0 +1,32 @@
+"""What a reader of somebody's files hands to the writer of a prepared dataset: names, paths, labels; no pixels."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class ListedSplit:
+    """N images in their final order.
+
+    ids: unique within the split, as the source names them; paths: where each image lies, as etils.epath opens it
+    (whether it does is the writer's to find out); states: int8 [N, C] of labels.LabelState.
+    """
+
+    ids: list[str]
+    paths: list[str]
+    states: np.ndarray
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A dataset before its images are read.
+
+    splits: "train", "test" and, where there is one, "validation"; groups: masks bool [C] under "head", "medium" and
+    "tail" where the source says them (None: by count); notes: sentences for the report and the metadata.
+    """
+
+    class_names: tuple[str, ...]
+    splits: dict[str, ListedSplit]
+    groups: dict[str, np.ndarray] | None = None
+    notes: list[str] = field(default_factory=list)

@@ -1,0 +1,1 @@
+"""Readers of people's own labels: CSV, Parquet, COCO json, VOC XML."""

@@ -1,0 +1,126 @@
+"""A prepared dataset on disk, and opening it.
+
+OUT/lt_pml/NAME/1.0.0/ is a TFDS dataset of ArrayRecord shards, which TFDS opens without this package, and three kinds
+of files more: lt_pml.json (classes, groups, counts, skipped images, how it was made), labels-SPLIT.npy (int8 [N, C] of
+labels.LabelState) and cooccurrence.npy (int64 [C, C]: training images in which both classes are positive).
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from ltpml_jax.data.labels import GROUPS
+from ltpml_jax.data.writing.files import check_reachable, is_remote, measure
+from ltpml_jax.data.writing.tfds_format import DATASET, VERSION
+from ltpml_jax.errors import UserError
+
+METADATA = "lt_pml.json"
+COOCCURRENCE = "cooccurrence.npy"
+FORMAT = 1  # of lt_pml.json
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An opened dataset.
+
+    folder: where it lies, or its copy on this machine; states: by split int8 [N, C] (memory-mapped); groups: masks
+    bool [C] under "head", "medium" and "tail"; metadata: lt_pml.json.
+    """
+
+    folder: epath.Path
+    class_names: tuple[str, ...]
+    groups: dict[str, np.ndarray]
+    states: dict[str, np.ndarray]
+    metadata: dict[str, Any]
+
+
+def folder_of(name: str, data_dir: epath.PathLike) -> epath.Path:
+    """Where the dataset `name` lies below `data_dir`."""
+    return epath.Path(data_dir).expanduser() / DATASET / name / VERSION
+
+
+def labels_file(split: str) -> str:
+    """The name of the file with the label states of a split."""
+    return f"labels-{split}.npy"
+
+
+def read_metadata(folder: epath.Path) -> dict[str, Any]:
+    """The lt_pml.json of a dataset; UserError where there is none that can be read."""
+    try:
+        metadata = json.loads((folder / METADATA).read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(_damaged(folder, f"{METADATA}: {error}")) from error
+    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
+        raise UserError(_damaged(folder, f"{METADATA} is not of format {FORMAT}"))
+    return metadata
+
+
+def open_folder(folder: epath.PathLike) -> Prepared:
+    """Opens a dataset; one on another machine is first copied to the cache of this one (see `cached`).
+
+    Raises:
+        UserError: files are missing or damaged. Images are not looked at; ArrayRecord checks those as it reads.
+    """
+    folder = epath.Path(folder).expanduser()
+    check_reachable(folder)
+    metadata = read_metadata(folder)
+    if is_remote(folder):
+        folder = cached(folder, metadata)
+    try:
+        return _open(folder, metadata)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(_damaged(folder, str(error))) from error
+
+
+def _open(folder: epath.Path, metadata: dict[str, Any]) -> Prepared:
+    names = tuple(metadata["classes"])
+    for file, size in metadata["files"].items():
+        found = measure(folder / file).size
+        if found != size:
+            raise ValueError(f"{file} has {found} bytes, not {size}")
+    states = {split: np.load(folder / labels_file(split), mmap_mode="r") for split in metadata["splits"]}
+    for split, table in states.items():
+        expected = (metadata["splits"][split]["images"], len(names))
+        if table.shape != expected or table.dtype != np.int8:
+            raise ValueError(f"{labels_file(split)} is {table.dtype} {table.shape}, not int8 {expected}")
+    groups = {group: np.isin(np.arange(len(names)), metadata["groups"][group]) for group in GROUPS}
+    return Prepared(folder, names, groups, states, metadata)
+
+
+def cached(folder: epath.Path, metadata: dict[str, Any]) -> epath.Path:
+    """A copy of a remote dataset in ~/.cache/ltpml_jax ($XDG_CACHE_HOME/ltpml_jax), made once.
+
+    Its name is a hash of the address and of lt_pml.json, so a dataset that is prepared anew is copied anew. Old copies
+    stay until somebody deletes them.
+    """
+    said = json.dumps([str(folder), metadata], sort_keys=True)
+    place = cache_home() / "datasets" / hashlib.sha256(said.encode()).hexdigest()[:32]
+    copy = place / DATASET / folder.parent.name / VERSION  # the names that TFDS looks for
+    if not copy.exists():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=place))
+        for file in folder.iterdir():
+            if file.is_file():
+                file.copy(epath.Path(scratch) / file.name)
+        try:
+            scratch.rename(copy)
+        except OSError:  # another process was quicker
+            shutil.rmtree(scratch)
+    return epath.Path(copy)
+
+
+def cache_home() -> Path:
+    """Where this package keeps copies of what lies elsewhere."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ltpml_jax"
+
+
+def _damaged(folder: epath.Path, what: str) -> str:
+    return f"The prepared dataset in {folder} is damaged ({what}); delete that folder and prepare it again."

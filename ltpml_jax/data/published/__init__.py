@@ -1,0 +1,1 @@
+"""Readers of the lists and pickles of the published datasets."""

@@ -1,0 +1,110 @@
+"""The pickles of the appendix, against what the lists say: class_split.pkl (head, middle, tail), class_freq.pkl."""
+
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from ltpml_jax import safe_pickle
+from ltpml_jax.data.labels import class_groups
+from ltpml_jax.errors import UserError
+
+Groups = dict[str, np.ndarray]
+_SPELLED = {"head": "head", "middle": "medium", "medium": "medium", "tail": "tail"}
+
+
+def compare(
+    pickles: list[epath.Path], class_names: tuple[str, ...], counts: np.ndarray, needed: bool
+) -> tuple[Groups | None, list[str]]:
+    """The published groups where they are `needed` (None otherwise), and sentences on every difference.
+
+    counts: positives [C] in the training list.
+
+    Raises:
+        UserError: a pickle cannot be read or is of another form, is there in two versions, or is needed and missing.
+    """
+    split = _the_one(pickles, "class_split.pkl")
+    frequency = _the_one(pickles, "class_freq.pkl")
+    if needed and split is None:
+        raise UserError(
+            "There is no class_split.pkl with the lists; no rule says which of these classes are head, medium and "
+            "tail, so copy it there."
+        )
+    notes: list[str] = []
+    groups = None
+    if split is not None:
+        groups = _read_split(split, len(class_names), needed)
+        if not needed:
+            notes += _different_groups(groups, class_groups(counts), class_names, split)
+    if frequency is not None:
+        notes += _different_counts(_read_counts(frequency, len(class_names)), counts, class_names, frequency)
+    return groups if needed else None, notes
+
+
+def _the_one(pickles: list[epath.Path], name: str) -> epath.Path | None:
+    """The file of that name; equal copies count as one."""
+    found = [path for path in pickles if path.name == name]
+    if len({path.read_bytes() for path in found}) > 1:
+        raise UserError(f"There are different versions of {name}: {', '.join(map(str, found))}; leave one.")
+    return found[0] if found else None
+
+
+def _read_split(path: epath.Path, classes: int, needed: bool) -> Groups:
+    """Masks bool [C] by group; every class is in one."""
+    content = _read(path, needed)
+    try:
+        groups = {_SPELLED[group]: np.isin(np.arange(classes), sorted(members)) for group, members in content.items()}
+        members = sum(len(set(members)) for members in content.values())
+        whole = sorted(groups) == ["head", "medium", "tail"] and np.all(sum(groups.values()) == 1)
+    except (KeyError, TypeError, AttributeError, ValueError):
+        whole, members = False, 0
+    if not whole or members != classes:
+        raise UserError(f"{path} does not put each of {classes} classes into head, middle or tail; {_remedy(needed)}")
+    return groups
+
+
+def _read_counts(path: epath.Path, classes: int) -> np.ndarray:
+    """Positives [C]."""
+    content = _read(path, needed=False)
+    try:
+        counts = np.asarray(content["class_freq"], np.float64)
+    except (KeyError, TypeError, ValueError, IndexError):
+        counts = np.zeros(0)
+    if counts.shape != (classes,):
+        raise UserError(f"{path} does not hold a class_freq of {classes} classes; {_remedy(False)}")
+    return counts
+
+
+def _read(path: epath.Path, needed: bool) -> Any:
+    try:
+        return safe_pickle.read(path.read_bytes(), str(path))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error}); {_remedy(needed)}") from error
+    except UserError as error:
+        raise UserError(f"{error} {_remedy(needed).capitalize()}") from None
+
+
+def _remedy(needed: bool) -> str:
+    if needed:
+        return "copy it again, because no rule can take its place."
+    return "copy it again or delete it: it is only compared with the lists."
+
+
+def _different_groups(said: Groups, computed: Groups, class_names: tuple[str, ...], path: epath.Path) -> list[str]:
+    moved = [
+        f"{class_names[index]} ({_group_of(said, index)}, by count {_group_of(computed, index)})"
+        for index in range(len(class_names))
+        if _group_of(said, index) != _group_of(computed, index)
+    ]
+    return [f"{path.name} differs from the counts, which are used: {', '.join(moved)}"] if moved else []
+
+
+def _group_of(groups: Groups, index: int) -> str:
+    return next(group for group, mask in groups.items() if mask[index])
+
+
+def _different_counts(
+    said: np.ndarray, counted: np.ndarray, class_names: tuple[str, ...], path: epath.Path
+) -> list[str]:
+    wrong = [f"{class_names[i]} {said[i]:g}, counted {counted[i]:g}" for i in np.flatnonzero(said != counted)]
+    return [f"{path.name} differs from the training list, which is used: {', '.join(wrong)}"] if wrong else []

@@ -1,0 +1,1 @@
+"""From a listing to a prepared dataset on disk."""

@@ -1,0 +1,44 @@
+"""Is a file an image that training can read to its end?"""
+
+import io
+import warnings
+
+from PIL import Image, UnidentifiedImageError
+
+from ltpml_jax.data import augment
+
+FORMATS = ("JPEG", "MPO", "PNG")  # MPO is a JPEG with further pictures behind the first
+
+
+def fault(data: bytes) -> str:
+    """What is wrong with the bytes of an image file, a few words; "" where nothing is.
+
+    Two decoders look at every image, since what either refuses is worth knowing; the training's own has the last word.
+    """
+    if not data:
+        return "the file is empty"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of sizes and of broken EXIF blocks, which do not matter
+            form = _read_to_the_end(data)
+    except UnidentifiedImageError:
+        return "not an image file"
+    except Exception as error:  # each of Pillow's formats raises kinds of its own
+        return str(error) or type(error).__name__
+    if form not in FORMATS:
+        return f"a {form} file, neither JPEG nor PNG"
+    try:
+        augment.decode(data)
+    except Exception as error:  # a ValueError of ours, or what OpenCV has against its size
+        return str(error) or type(error).__name__
+    return ""
+
+
+def _read_to_the_end(data: bytes) -> str:
+    """The format of an image, after reading all of it at an eighth of its size, where the format can do that."""
+    with Image.open(io.BytesIO(data)) as image:
+        form = image.format or "strange"
+        if form in FORMATS:
+            image.draft(image.mode, (image.width // 8, image.height // 8))
+            image.load()
+    return form

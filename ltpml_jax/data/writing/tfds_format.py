@@ -1,0 +1,85 @@
+"""The part of a prepared dataset that TFDS reads: features, names of shards, dataset_info.json; no TensorFlow."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from array_record.python.array_record_module import ArrayRecordReader
+from etils import epath
+from tensorflow_datasets.core import dataset_info, example_serializer, naming, splits
+
+from ltpml_jax.data.labels import LabelState
+
+DATASET = "lt_pml"  # the TFDS name of all prepared datasets; each is a config of it
+VERSION = "1.0.0"
+SUFFIX = "array_record"
+# Field of a record -> the state of the classes that it lists; a class in none of them is a known negative.
+FIELDS = {"labels": LabelState.POSITIVE, "candidates": LabelState.CANDIDATE, "unknown": LabelState.UNKNOWN}
+
+
+@functools.cache
+def features(class_names: tuple[str, ...]) -> Any:
+    """The TFDS features of a record: image, labels, candidates, unknown, index, id."""
+    classes = {field: tfds.features.Sequence(tfds.features.ClassLabel(names=list(class_names))) for field in FIELDS}
+    image = tfds.features.Image(shape=(None, None, 3))
+    return tfds.features.FeaturesDict({"image": image, **classes, "index": np.int64, "id": tfds.features.Text()})
+
+
+def serialize(class_names: tuple[str, ...], image: bytes, states: np.ndarray, index: int, name: str) -> bytes:
+    """One record: the encoded image as it is, states int8 [C], index in the split, id."""
+    form = features(class_names)
+    classes = {field: np.flatnonzero(states == state).tolist() for field, state in FIELDS.items()}
+    encoded = form.encode_example({"image": image, **classes, "index": index, "id": name})
+    example = example_serializer.ExampleSerializer(form.get_serialized_info()).get_tf_example(encoded)
+    return example.SerializeToString(deterministic=True)  # fields otherwise come in the order of a process's hashes
+
+
+def shard_names(split: str, shards: int) -> list[str]:
+    """File names of the shards of a split, in order."""
+    return [f"{DATASET}-{split}.{SUFFIX}-{number:05d}-of-{shards:05d}" for number in range(shards)]
+
+
+def records(shard: Path) -> int:
+    """How many records a shard holds; OSError where it is not whole."""
+    try:
+        return ArrayRecordReader(str(shard)).num_records()
+    except Exception as error:  # what the C++ side raises is of many kinds
+        raise OSError(f"{shard} is not whole: {error}") from error
+
+
+def write_info(
+    folder: epath.Path,
+    config: str,
+    description: str,
+    class_names: tuple[str, ...],
+    lengths: Mapping[str, Sequence[int]],
+    sizes: Mapping[str, int],
+) -> None:
+    """Writes what TFDS needs beside the shards: lengths of the shards and bytes, by split."""
+    identity = dataset_info.DatasetIdentity(
+        name=DATASET, config_name=config, version=tfds.core.Version(VERSION), data_dir=str(folder), module_name=""
+    )
+    info = tfds.core.DatasetInfo(
+        builder=identity, description=description, features=features(class_names), disable_shuffling=True
+    )
+    info.set_file_format(SUFFIX)
+    template = naming.ShardedFileTemplate(
+        data_dir=folder,
+        template=naming.DEFAULT_FILENAME_TEMPLATE,
+        dataset_name=DATASET,
+        filetype_suffix=SUFFIX,
+    )
+    infos = [
+        splits.SplitInfo(
+            name=split,
+            shard_lengths=list(lengths[split]),
+            num_bytes=sizes[split],
+            filename_template=template.replace(split=split),
+        )
+        for split in lengths
+    ]
+    info.set_splits(splits.SplitDict(infos))
+    info.write_to_directory(folder)

@@ -1,0 +1,140 @@
+"""hf: sources against a small server that answers as the hub does (huggingface_hub reads HF_ENDPOINT when imported)."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from ltpml_jax.errors import UserError
+from ltpml_jax.models import fetch
+from tests.runs import ROOT
+
+FILES = {"timm/tiny/model.safetensors": b"default" * 100, "timm/tiny/old/weights.pth": b"other" * 100}
+LOCATE = """import sys
+from ltpml_jax.errors import UserError
+from ltpml_jax.models import fetch
+try:
+    print(fetch.locate(sys.argv[1]))
+except UserError as error:
+    sys.exit(f"error: {error}")"""
+
+
+class Hub(BaseHTTPRequestHandler):
+    """HEAD and GET of OWNER/NAME/resolve/main/FILE, with the headers that the client asks for."""
+
+    requests: list[str]
+
+    def do_HEAD(self) -> None:
+        self.answer(self.path.lstrip("/").replace("resolve/main/", ""))
+
+    def do_GET(self) -> None:
+        self.wfile.write(self.answer(self.path.lstrip("/").replace("resolve/main/", "")))
+
+    def answer(self, name: str) -> bytes:
+        self.requests.append(f"{self.command} {name}")
+        if name in FILES:
+            return self.send(200, FILES[name])
+        if name.startswith("timm/gated/"):
+            return self.send(403, b"", "GatedRepo")
+        return self.send(404, b"", "EntryNotFound" if name.startswith("timm/tiny/") else "RepoNotFound")
+
+    def send(self, status: int, content: bytes, code: str | None = None) -> bytes:
+        self.send_response(status)
+        headers = {"X-Repo-Commit": "1" * 40, "ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Error-Code": code}
+        for header, value in {**headers, "Content-Length": str(len(content))}.items():
+            if value is not None:
+                self.send_header(header, value)
+        self.end_headers()
+        return content
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def hub() -> Iterator[ThreadingHTTPServer]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Recorded", (Hub,), {"requests": []}))
+    Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield server
+    stop(server)
+
+
+def stop(server: ThreadingHTTPServer) -> None:
+    server.shutdown()
+    server.server_close()
+
+
+def requests(server: ThreadingHTTPServer) -> list[str]:
+    return server.RequestHandlerClass.requests  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def locate(source: str, server: ThreadingHTTPServer, home: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    """What a fresh process says, with a cache of its own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    endpoint = f"http://127.0.0.1:{server.server_address[1]}"
+    environment = kept | {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "no_proxy": "127.0.0.1"} | more
+    command = [sys.executable, "-c", LOCATE, source]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+def failure(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 1, done.stdout
+    message = done.stderr.strip().rpartition("error: ")[2]
+    assert "Traceback" not in done.stderr
+    assert "\n" not in message
+    return message
+
+
+def test_a_path_is_a_path() -> None:
+    assert fetch.locate("runs/a.pth") == Path("runs/a.pth")
+    assert fetch.locate(Path("/tmp/b.safetensors")) == Path("/tmp/b.safetensors")
+    assert fetch.locate("~/c") == Path.home() / "c"
+
+
+@pytest.mark.parametrize("source", ["hf:", "hf:resnet50", "hf:timm/", "hf:/resnet50", "hf:timm/resnet50/"])
+def test_a_name_that_is_no_file_of_the_hub(source: str) -> None:
+    with pytest.raises(UserError, match="write hf:OWNER/NAME"):
+        fetch.locate(source)
+
+
+def test_a_file_is_downloaded_once_and_found_without_the_hub(hub: ThreadingHTTPServer, tmp_path: Path) -> None:
+    paths = [locate("hf:timm/tiny", hub, tmp_path).stdout.strip() for _ in range(2)]
+    assert Path(paths[0]).read_bytes() == FILES["timm/tiny/model.safetensors"]
+    assert sum(request == "GET timm/tiny/model.safetensors" for request in requests(hub)) == 1, requests(hub)
+    stop(hub)
+    paths.append(locate("hf:timm/tiny", hub, tmp_path).stdout.strip())
+    paths.append(locate("hf:timm/tiny", hub, tmp_path, HF_HUB_OFFLINE="1").stdout.strip())
+    assert len(set(paths)) == 1
+
+
+def test_a_file_may_be_named(hub: ThreadingHTTPServer, tmp_path: Path) -> None:
+    path = Path(locate("hf:timm/tiny/old/weights.pth", hub, tmp_path).stdout.strip())
+    assert path.read_bytes() == FILES["timm/tiny/old/weights.pth"]
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("hf:timm/tiny/none.pth", "cannot fetch none.pth of hf:timm/tiny/none.pth (the repository has no such file)"),
+        ("hf:timm/nowhere", "no such repository, or a private one"),
+        ("hf:timm/gated", "the repository gives access on request only"),
+        ("hf:timm/-- no name --", "cannot fetch model.safetensors of hf:timm/-- no name --"),
+        ("hf:timm/tiny/../../secret", "cannot fetch ../../secret of"),
+    ],
+)
+def test_what_the_hub_does_not_give(source: str, reason: str, hub: ThreadingHTTPServer, tmp_path: Path) -> None:
+    message = failure(locate(source, hub, tmp_path))
+    assert reason in message
+    assert message.endswith("set HF_ENDPOINT to a mirror of the hub, or download the file elsewhere and give its path")
+
+
+def test_no_hub_and_no_copy(hub: ThreadingHTTPServer, tmp_path: Path) -> None:
+    message = failure(locate("hf:timm/tiny", hub, tmp_path, HF_HUB_OFFLINE="1"))
+    assert "the hub cannot be reached, and the file is not in the cache" in message
+    assert requests(hub) == []

@@ -1,0 +1,133 @@
+"""The recipes of the paper's datasets: what they differ in, their full size as shapes, two real steps of each."""
+
+import contextlib
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from benchmarks.step import random_batch, synthetic
+from configs import (
+    coco_mlt,
+    coco_mlt_reference,
+    default,
+    nuswide_lt,
+    nuswide_lt_reference,
+    voc_mlt,
+    voc_mlt_reference,
+)
+from ltpml_jax.config import fields, validate
+from ltpml_jax.data import loaders
+from ltpml_jax.data.listing import ListedSplit, Listing
+from ltpml_jax.data.writing import writer
+from ltpml_jax.setup import assemble, compile_step, fresh_state, prepare
+from ltpml_jax.state import make_mesh
+from tests.trees import plant
+
+RECIPES = {
+    "voc_mlt": (voc_mlt, 20),
+    "voc_mlt_reference": (voc_mlt_reference, 20),
+    "coco_mlt": (coco_mlt, 80),
+    "coco_mlt_reference": (coco_mlt_reference, 80),
+    "nuswide_lt": (nuswide_lt, 81),
+    "nuswide_lt_reference": (nuswide_lt_reference, 81),
+}
+# ndlp.md: the settings of the released code, by dataset family.
+PUBLISHED = {
+    "voc": {"ndlp.gamma": 3.0, "db.neg_scale": 5.0, "db.map_theta": 0.3},
+    "coco": {"ndlp.gamma": 2.0, "db.neg_scale": 2.0, "db.map_theta": 0.2},
+    "nuswide": {"ndlp.gamma": 2.0, "db.neg_scale": 2.0, "db.map_theta": 0.2},
+}
+SHARED = {
+    "data.batch_size": 32, "data.image_size": 224, "data.sampler": "class_aware", "data.flip": 0.5,
+    "data.min_crop": 0.8, "data.crop_ratio": (0.5, 2.0), "model.backbone": "resnet50",
+    "model.frozen_stages": 1, "model.neck_width": 256,
+    "model.backbone_norm": "stored", "model.dropout": 0.5, "train.epochs": 10, "optim.learning_rate": 0.02,
+    "optim.momentum": 0.9, "optim.weight_decay": 1e-4, "db.init_bias": 0.05, "db.map_alpha": 0.1, "db.map_beta": 10.0,
+    "ndlp.alpha": (0.4, 0.8), "ndlp.eta": 0.9, "ndlp.correction_rate": 0.1, "ndlp.mixup_concentration": 4.0,
+    "jitter.brightness": 32.0, "jitter.contrast": (0.5, 1.5), "jitter.saturation": (0.5, 1.5), "jitter.hue": 18.0,
+    "jitter.channel_shuffle": True,
+}  # fmt: skip
+
+
+def differing(one, other) -> dict[str, tuple]:
+    mine, theirs = fields(one.get_config()), fields(other.get_config())
+    return {name: (mine[name], theirs[name]) for name in mine if mine[name] != theirs[name]}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_has_the_published_settings(name):
+    config = RECIPES[name][0].get_config("0.05")
+    validate(config)
+    values = fields(config)
+    expected = SHARED | PUBLISHED[name.partition("_")[0]] | {"data.partial_rate": 0.05}
+    assert {field: values[field] for field in expected} == expected
+    assert values["model.pretrained"] == "hf:timm/resnet50.tv_in1k"
+    assert values["data.name"] == name.removesuffix("_reference")
+
+
+@pytest.mark.parametrize("family", ["voc_mlt", "coco_mlt", "nuswide_lt"])
+def test_the_reference_recipe_differs_in_priors_validation_and_resize(family):
+    changed = differing(RECIPES[family][0], RECIPES[f"{family}_reference"][0])
+    assert changed == {
+        "method.priors": ("estimated", "oracle"),
+        "data.validation": (0.1, 0.0),
+        "data.resize": ("fast", "opencv"),
+    }
+
+
+def test_a_recipe_s_own_settings_are_few():
+    assert len(differing(default, voc_mlt)) <= 6
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_full_size_step_keeps_the_shapes_of_its_state(name):
+    """ResNet-50 at 224 pixels, batch 32, traced and not run."""
+    module, classes = RECIPES[name]
+    run = assemble(module.get_config(), synthetic(1000, classes), Path(), make_mesh(jax.devices()[:1]), False)
+    backbone = run.shapes.params["backbone"]
+    assert backbone["layer4"][2]["conv3"]["kernel"].shape == (1, 1, 512, 2048)
+    new, metrics = jax.eval_shape(compile_step(run), run.shapes, random_batch(run, 0))
+    assert jax.tree.map(described, new) == jax.tree.map(described, run.shapes)
+    assert new.method.confidence.shape == (1024, classes)
+    assert metrics["loss"].shape == metrics["loss_pass2"].shape == ()
+
+
+def described(leaf) -> tuple:
+    return leaf.shape, np.dtype(leaf.dtype)
+
+
+def tree(folder: Path, dataset: str, classes: int) -> Path:
+    """A prepared dataset of a few generated photographs whose classes have a tail."""
+    rng = np.random.default_rng(0)
+    splits = {}
+    for split, images in (("train", 60), ("test", 12)):
+        ids = [f"{split}/{row}.jpg" for row in range(images)]
+        plant(folder / split, ids, originals=3, sizes=((120, 90), (90, 120)))
+        states = (rng.random((images, classes)) < np.geomspace(0.5, 0.05, classes)).astype(np.int8)
+        splits[split] = ListedSplit(ids, [str(folder / split / name) for name in ids], states)
+    writer.write(dataset, Listing(tuple(f"c{j}" for j in range(classes)), splits), folder / "out", jobs=1)
+    return folder / "out"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_two_steps_of_every_recipe_at_reduced_size(name, tmp_path):
+    """From files to losses, through everything a run uses."""
+    module, classes = RECIPES[name]
+    config = module.get_config()
+    config.update_from_flattened_dict({
+        "data.dir": str(tree(tmp_path, name.removesuffix("_reference"), classes)),
+        "data.image_size": 32, "data.batch_size": 16, "model.backbone": "resnet18", "model.pretrained": "",
+    })  # fmt: skip
+    run = prepare(config, tmp_path, make_mesh(jax.devices()[:1]), pretrained=True)
+    state, step, losses = fresh_state(run), compile_step(run), []
+    with contextlib.closing(loaders.train_iterator(config, run.setting)) as batches:
+        for _ in range(2):
+            batch = next(batches)
+            del batch["digest"]
+            state, metrics = step(state, batch)
+            losses.append(float(metrics["loss"]))
+    assert int(state.step) == 2 and np.isfinite(losses).all() and losses[0] != losses[1]
+    held_out = len(run.setting.validation)
+    assert (held_out == 0) == name.endswith("_reference") and len(run.setting.train) + held_out == 60
