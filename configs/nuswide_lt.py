@@ -5,6 +5,10 @@ python -m ltpml_jax.main --config=configs/nuswide_lt.py:0.05 --workdir=runs/nusw
 
 Published for NDLP (mAP in %, Total, Head / Medium / Tail; with the true counts and lists, see nuswide_lt_reference.py):
 0.05: 29.43, 33.04 / 23.31 / 51.78. This project has not run it on the photographs.
+
+Expected on one A100-class GPU, not measured: 10 epochs of 81/4 times the largest class,
+at 470 images/s (both passes; half of the 938 images/s that are published for a
+plain ResNet-50 in TF32), and about 4 GB of its memory at batch 32.
 """
 
 from configs import coco_mlt

@@ -5,11 +5,14 @@ python -m ltpml_jax.main --config=configs/own_data.py:mine --workdir=runs/mine
 """
 
 from configs import voc_mlt
+from ltpml_jax.errors import UserError
 from ltpml_jax.types import Config
 
 
-def get_config(argument: str) -> Config:
+def get_config(argument: str = "") -> Config:
     """As voc_mlt, with the candidate sets that the annotators left; `best` needs a validation split to be prepared."""
+    if not argument:
+        raise UserError("Give the name of the prepared dataset after a colon: --config=configs/own_data.py:NAME.")
     config = voc_mlt.get_config("0.0")
     config.data.name = argument
     config.data.validation = 0.0

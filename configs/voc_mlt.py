@@ -5,6 +5,10 @@ python -m ltpml_jax.main --config=configs/voc_mlt.py:0.3 --workdir=runs/voc
 
 Published for NDLP (mAP in %, Total, Head / Medium / Tail; with the true counts and lists, see voc_mlt_reference.py):
 0.3: 59.51, 59.54 / 70.33 / 51.38; 0.5: 40.76, 43.09 / 52.59 / 30.13. This project has not run it on the photographs.
+
+Expected on one A100-class GPU, not measured: 10 epochs of 3,875 samples in about 2 minutes,
+at 470 images/s (both passes; half of the 938 images/s that are published for a
+plain ResNet-50 in TF32), and about 4 GB of its memory at batch 32.
 """
 
 from configs import default

@@ -222,3 +222,11 @@ def test_a_folder_without_a_run_is_named(tmp_path):
 def test_fields_that_only_one_side_has_are_differences():
     old, new = ConfigDict({"a": 1, "b": {"c": 2}}), ConfigDict({"a": 1, "b": {"d": 3}})
     assert differences(old, new) == ["b.c was 2, now absent", "b.d was absent, now 3"]
+
+
+def test_own_data_wants_the_name_of_a_dataset():
+    with pytest.raises(UserError, match="after a colon: --config=configs/own_data.py:NAME"):
+        own_data.get_config()
+    config = own_data.get_config("mine")
+    validate(config)
+    assert config.data.name == "mine" and config.data.partial_rate == 0
