@@ -4,6 +4,7 @@ A checkpoint is the training state, the iterator's position, and facts to recogn
 temporary folder and renames it when it is complete, so a process killed while saving leaves the one before.
 """
 
+import itertools
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,15 @@ from ltpml_jax.state import TrainState
 
 FOLDER = "checkpoints"
 SCORE = "validation_mAP"
+
+
+class DamagedError(UserError):
+    """A checkpoint cannot be read; `what` says so in a sentence without the remedy."""
+
+    def __init__(self, what: str) -> None:
+        """Makes the error."""
+        super().__init__(f"{what}; remove that folder to go on from the one before it.")
+        self.what = f"{what}."
 
 
 class Restored(NamedTuple):
@@ -56,17 +66,34 @@ def newest(manager: ocp.CheckpointManager) -> int:
 
 
 def save(manager: ocp.CheckpointManager, state: TrainState, iterator: dict, facts: dict, score: float | None) -> None:
-    """Save the state at its own step; `score` (higher is better) ranks it, None does not rank it at all."""
-    manager.save(
-        int(state.step),
-        args=ocp.args.Composite(
-            state=ocp.args.StandardSave(state),  # type: ignore[call-arg]
-            iterator=ocp.args.JsonSave(iterator),  # type: ignore[call-arg]
-            facts=ocp.args.JsonSave(facts),  # type: ignore[call-arg]
-        ),
-        metrics=None if score is None else {SCORE: score},
-        force=True,
+    """Save the state at its own step; `score` (higher is better) ranks it, None does not rank it at all.
+
+    Raises UserError where it cannot be written (a full disk); checkpoints before it stay as they are.
+    """
+    parts = ocp.args.Composite(
+        state=ocp.args.StandardSave(state),  # type: ignore[call-arg]
+        iterator=ocp.args.JsonSave(iterator),  # type: ignore[call-arg]
+        facts=ocp.args.JsonSave(facts),  # type: ignore[call-arg]
     )
+    try:
+        manager.save(int(state.step), args=parts, metrics=None if score is None else {SCORE: score}, force=True)
+    except Exception as error:  # Orbax and tensorstore raise many kinds
+        cause = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        raise UserError(
+            f"The checkpoint of step {int(state.step)} cannot be saved in {manager.directory} ({cause}); make room or "
+            "mend that, and the same command goes on from the checkpoint before it."
+        ) from error
+
+
+def set_aside(manager: ocp.CheckpointManager, step: int) -> Path:
+    """Move a step's folder out of the manager's sight, so that the step can be saved again; returns where it is."""
+    folder = Path(manager.directory) / str(step)
+    home = folder.parents[1] / "damaged"
+    home.mkdir(exist_ok=True)
+    place = next(place for number in itertools.count() if not (place := home / f"{step}.{number}").exists())
+    folder.rename(place)
+    manager.reload()
+    return place
 
 
 def restore(manager: ocp.CheckpointManager, step: int, shapes: TrainState, shardings: TrainState | None) -> Restored:
@@ -89,10 +116,8 @@ def restore(manager: ocp.CheckpointManager, step: int, shapes: TrainState, shard
         got: Any = manager.restore(step, args=arguments)
     except Exception as error:  # Orbax raises many kinds, for damage and for a foreign tree alike
         cause = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        raise UserError(
-            f"The checkpoint {manager.directory}/{step} cannot be read as a state of this run "
-            f"({cause}); remove that folder to go on from the one before it."
-        ) from error
+        what = f"The checkpoint {manager.directory}/{step} cannot be read as a state of this run ({cause})"
+        raise DamagedError(what) from error
     return Restored(got.state, got.iterator, got.facts)
 
 

@@ -1,5 +1,6 @@
 """From a config to everything a run works with: data, network, method, state layout."""
 
+import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,8 @@ from ltpml_jax.models import classifier
 from ltpml_jax.state import ROW_MULTIPLE, TrainState, batch_sharding, init_state, pad_rows, state_shardings
 from ltpml_jax.step import Step, jit_step, make_stages
 from ltpml_jax.types import Config
+
+log = logging.getLogger(__name__)
 
 
 class Run(NamedTuple):
@@ -93,6 +96,24 @@ def open_checkpoint(this: Run, manager: ocp.CheckpointManager, step: int) -> che
             f"The checkpoint {manager.directory}/{step} is of another run ({'; '.join(changed)}); remove that folder."
         )
     return restored
+
+
+def open_newest(this: Run, manager: ocp.CheckpointManager) -> checkpoints.Restored:
+    """Restore the newest checkpoint that can be read; damaged newer ones are set aside, and the log says so.
+
+    Raises the newest one's UserError where none can be read, and that of a checkpoint of other data or another config.
+    """
+    damaged: dict[int, checkpoints.DamagedError] = {}
+    for step in sorted(manager.all_steps(), reverse=True):
+        try:
+            restored = open_checkpoint(this, manager, step)
+        except checkpoints.DamagedError as error:
+            damaged[step] = error
+            continue
+        for bad, error in damaged.items():
+            log.warning("WARNING: %s It is now %s.", error.what, checkpoints.set_aside(manager, bad))
+        return restored
+    raise next(iter(damaged.values()))
 
 
 def compile_step(this: Run) -> Step:

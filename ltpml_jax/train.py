@@ -17,10 +17,11 @@ from ltpml_jax.config import check_workdir, settle, validate
 from ltpml_jax.data import loaders
 from ltpml_jax.data.embedded import EMBEDDED
 from ltpml_jax.errors import UserError
+from ltpml_jax.lock import sole_run
 from ltpml_jax.outcome import conclude
 from ltpml_jax.progress import Progress
 from ltpml_jax.records import Records, step_record
-from ltpml_jax.setup import Run, choose_devices, compile_step, facts, fresh_state, open_checkpoint, prepare
+from ltpml_jax.setup import Run, choose_devices, compile_step, facts, fresh_state, open_newest, prepare
 from ltpml_jax.state import TrainState, batch_sharding, make_mesh
 from ltpml_jax.types import Config
 
@@ -42,24 +43,24 @@ def run(config: Config, workdir: Path) -> dict[str, evaluation.Scores]:
     mesh = make_mesh(choose_devices(config))
     check_workdir(config, workdir)
     this = prepare(config, workdir, mesh, pretrained=True)
-    settle(config, workdir)
-    with checkpoints.open_manager(workdir) as manager:
-        state, iterator = resume(this, manager)
-        announce(this, state)
-        train(this, manager, state, iterator)
-        iterator.close()
-        return conclude(this, manager)
+    with sole_run(workdir):
+        settle(config, workdir)
+        with checkpoints.open_manager(workdir) as manager:
+            state, iterator = resume(this, manager)
+            announce(this, state)
+            train(this, manager, state, iterator)
+            iterator.close()
+            return conclude(this, manager)
 
 
 def resume(this: Run, manager: ocp.CheckpointManager) -> tuple[TrainState, Any]:
-    """State and iterator of the newest checkpoint, or fresh ones."""
+    """State and iterator of the newest checkpoint that can be read, or fresh ones where there is none at all."""
     iterator = loaders.train_iterator(this.config, this.setting)
-    newest = manager.latest_step()
-    if newest is None:
+    if manager.latest_step() is None:
         return fresh_state(this), iterator
-    restored = open_checkpoint(this, manager, newest)
+    restored = open_newest(this, manager)
     iterator.set_state(restored.iterator)
-    log.info("Going on from step %d", newest)
+    log.info("Going on from step %d", int(restored.state.step))
     return restored.state, iterator
 
 

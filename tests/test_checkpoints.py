@@ -1,6 +1,8 @@
 """Checkpoints of Orbax: what is kept, what comes back, and what is refused."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -11,6 +13,7 @@ import pytest
 from ltpml_jax import checkpoints
 from ltpml_jax.errors import UserError
 from ltpml_jax.state import TrainState
+from tests import runs
 
 # Orbax abandons its other reads when one fails, and Python tells so when it collects them.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -139,3 +142,33 @@ def test_a_state_of_another_structure_is_refused(tmp_path):
         pytest.raises(UserError, match="cannot be read as a state of this run"),
     ):
         checkpoints.restore(manager, 1, foreign, None)
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from ltpml_jax import checkpoints
+from ltpml_jax.errors import UserError
+from tests.test_checkpoints import FACTS, state
+with checkpoints.open_manager(Path(sys.argv[1])) as manager:
+    checkpoints.save(manager, state(1), {}, FACTS, None)
+    wide = jax.device_get(state(2)._replace(params={"w": np.random.default_rng(0).normal(size=10**6)}))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, 10**6))  # no file may grow beyond it: the kernel refuses
+    try:
+        checkpoints.save(manager, wide, {}, FACTS, None)
+    except UserError as error:
+        print(error)
+"""
+
+
+def test_a_checkpoint_that_finds_no_room_leaves_the_one_before_it(tmp_path):
+    code = f"import jax\nimport numpy as np\n{FULL_DISK}"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=runs.ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"The checkpoint of step 2 cannot be saved in {tmp_path}/checkpoints" in done.stdout
+    assert "make room" in done.stdout and done.stdout.count("\n") == 1
+    with checkpoints.open_manager(tmp_path) as manager:
+        assert checkpoints.newest(manager) == 1
+        assert int(checkpoints.restore(manager, 1, shapes(), None).state.step) == 1

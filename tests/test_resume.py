@@ -13,7 +13,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from ltpml_jax import train
+from ltpml_jax import lock, train
 from tests import runs
 
 EVERY = 3  # steps between checkpoints
@@ -112,6 +112,29 @@ def test_a_run_that_is_killed_comes_to_the_same(uninterrupted, tmp_path):
     assert done.returncode == 0, done.stderr
     assert f"Going on from step {4 * EVERY}" in done.stderr
     assert_same(tmp_path, uninterrupted)
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip"])
+def test_a_damaged_newest_checkpoint_is_set_aside_and_the_one_before_it_used(uninterrupted, tmp_path, damage):
+    workdir = Path(shutil.copytree(uninterrupted, tmp_path / "copy"))
+    (workdir / "results.json").unlink()
+    *_, before, last = sorted(int(path.name) for path in (workdir / "checkpoints").iterdir())
+    for path in (workdir / "checkpoints" / str(last) / "state").rglob("d/*"):
+        raw = bytearray(path.read_bytes())
+        raw[len(raw) // 2] ^= 0xFF
+        path.write_bytes(raw[: len(raw) // 2] if damage == "truncate" else raw)
+    done = runs.call(command(workdir))
+    assert done.returncode == 0, done.stderr
+    assert f"checkpoints/{last} cannot be read" in done.stderr and f"Going on from step {before}" in done.stderr
+    assert (workdir / "damaged" / f"{last}.0" / "state").is_dir()
+    assert_same(workdir, uninterrupted)
+
+
+def test_a_second_run_in_the_same_directory_refuses(tmp_path):
+    with lock.sole_run(tmp_path):
+        done = runs.call(command(tmp_path))
+    assert runs.sentence(done) == f"Another run is at work in {tmp_path}; wait for its end, or give another --workdir."
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock"]
 
 
 def test_a_finished_run_only_prints_its_table_again(uninterrupted, tmp_path, capsys):

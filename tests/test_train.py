@@ -22,7 +22,7 @@ def results(workdir: Path) -> dict:
 
 def test_a_run_leaves_what_it_promises():
     workdir = runs.finished()
-    names = {"config.json", "metrics.jsonl", "results.json", "checkpoints", "tensorboard"}
+    names = {".lock", "config.json", "metrics.jsonl", "results.json", "checkpoints", "tensorboard"}
     assert {path.name for path in workdir.iterdir()} == names
     lines = runs.lines(workdir)
     steps = [line for line in lines if "loss" in line]
