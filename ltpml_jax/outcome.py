@@ -9,6 +9,7 @@ import orbax.checkpoint as ocp
 from ltpml_jax import checkpoints, evaluation, report
 from ltpml_jax.data import loaders
 from ltpml_jax.data.labels import LabelState, class_counts, is_clean
+from ltpml_jax.data.setting import origin
 from ltpml_jax.evaluation import Scores
 from ltpml_jax.setup import Run, open_checkpoint
 from ltpml_jax.state import TrainState
@@ -29,7 +30,8 @@ def conclude(this: Run, manager: ocp.CheckpointManager) -> dict[str, Scores]:
     """Print the run's table and write results.json, which only a finished run has; returns the table's scores."""
     found = show(this, manager)
     config, names = this.config, this.setting.dataset.class_names
-    facts = {"candidates": this.setting.digest, "partial_rate": config.data.partial_rate, "seed": config.seed}
+    rate = None if config.data.candidates else config.data.partial_rate
+    facts = {"candidates": this.setting.digest, "partial_rate": rate, "seed": config.seed}
     classes = {at: dict(zip(names, values.tolist(), strict=True)) for at, values in found.precision.items()}
     report.save(this.workdir, found.scores, classes, found.quality, facts)
     return found.scores
@@ -40,8 +42,8 @@ def show(this: Run, manager: ocp.CheckpointManager) -> Outcome:
     found = assess(this, manager)
     setting, config = this.setting, this.config
     title = (
-        f"{config.method.name} ({config.method.priors}) on {setting.dataset.name}, partial rate "
-        f"{config.data.partial_rate:g}: {len(setting.dataset.test.labels)} test images, percent"
+        f"{config.method.name} ({config.method.priors}) on {setting.dataset.name}, {origin(config)}: "
+        f"{len(setting.dataset.test.labels)} test images, percent"
     )
     print(report.table(title, found.scores, found.quality, notes(this)), flush=True)
     return found

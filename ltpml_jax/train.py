@@ -16,6 +16,7 @@ from ltpml_jax import checkpoints, evaluation
 from ltpml_jax.config import check_workdir, settle, validate
 from ltpml_jax.data import loaders
 from ltpml_jax.data.embedded import EMBEDDED
+from ltpml_jax.data.setting import origin
 from ltpml_jax.errors import UserError
 from ltpml_jax.lock import sole_run
 from ltpml_jax.outcome import conclude
@@ -77,7 +78,7 @@ def announce(this: Run, state: TrainState) -> None:
     )  # fmt: skip
     if not this.config.model.pretrained and setting.dataset.name not in EMBEDDED:
         log.warning(FROM_SCRATCH, this.config.model.frozen_stages, this.config.model.backbone_norm)
-    log.info("Candidate sets: partial rate %g, sha256 %s", this.config.data.partial_rate, setting.digest)
+    log.info("Candidate sets: %s, sha256 %s", origin(this.config), setting.digest)
     counts = ", ".join(f"{count:.0f}" for count in np.asarray(setting.prior.class_count))
     log.info("Class counts (%s): %s", this.config.method.priors, counts)
 

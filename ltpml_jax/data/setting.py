@@ -93,6 +93,12 @@ def split_validation(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np
     return np.sort(order[held_out:]), np.sort(order[:held_out])
 
 
+def origin(config: Config) -> str:
+    """Where the candidate sets come from, a few words."""
+    data = config.data
+    return f"candidates of {data.candidates}" if data.candidates else f"partial rate {data.partial_rate:g}"
+
+
 def may_be_there(states: np.ndarray, config: Config) -> np.ndarray:
     """1 where a class is positive, a candidate, or (as config.data.unknown says) unknown: int8 [N, C] of states."""
     there = (states == LabelState.POSITIVE) | (states == LabelState.CANDIDATE)

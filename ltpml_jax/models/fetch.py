@@ -35,7 +35,9 @@ def _parse(text: str) -> tuple[str, str]:
 
 def _download(text: str, repository: str, file: str) -> Path:
     from huggingface_hub import hf_hub_download  # half a second that only hf: sources should cost
+    from huggingface_hub.utils import logging
 
+    logging.set_verbosity_error()  # it warns of every attempt; the error below says what came of them
     try:
         return Path(hf_hub_download(repository, file))
     # Beside its own errors the library lets its HTTP client's through, and that client changes between versions.

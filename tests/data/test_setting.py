@@ -8,7 +8,7 @@ import pytest
 
 from ltpml_jax.data import corruption, manifest, source
 from ltpml_jax.data.labels import LabelState
-from ltpml_jax.data.setting import Setting, make_setting, split_validation
+from ltpml_jax.data.setting import Setting, make_setting, origin, split_validation
 from ltpml_jax.errors import UserError
 from tests import runs
 
@@ -153,3 +153,21 @@ def test_split_validation_of_nothing_and_of_everything():
     for fraction in (-0.1, 1.0, math.nan, 0.99):
         with pytest.raises(UserError, match="validation fraction"):
             split_validation(10, fraction, seed=0)
+
+
+def test_candidates_of_a_file_take_the_place_of_drawn_ones(tmp_path):
+    drawn = make(data__candidate_seed=5)
+    table = corruption.partial(truth(drawn), 0.3, 5)
+    path = tmp_path / "mine.npz"
+    manifest.save(path, table, {"kind": "partial"})
+    config = runs.config(data__candidates=str(path), data__partial_rate=0.9)
+    loaded = make_setting(config)
+    assert loaded.digest == drawn.digest == manifest.digest(table == LabelState.CANDIDATE)
+    assert origin(config) == f"candidates of {path}" and origin(runs.config()) == "partial rate 0.3"
+
+
+def test_candidates_of_other_images_are_refused(tmp_path):
+    table = corruption.partial(truth(make()), 0.3, 0)[::-1]
+    manifest.save(tmp_path / "other.npz", table, {"kind": "partial"})
+    with pytest.raises(UserError, match="contradict .* labels of digits_mlt"):
+        make(data__candidates=str(tmp_path / "other.npz"))
