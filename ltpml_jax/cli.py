@@ -11,6 +11,7 @@ from ml_collections import config_flags
 
 from ltpml_jax.config import check_names
 from ltpml_jax.errors import UserError
+from ltpml_jax.preemption import EXIT_STATUS, PreemptedError
 
 
 def launch(main: Callable[[list[str]], None], required: tuple[str, ...]) -> None:
@@ -75,6 +76,9 @@ def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
         main(argv)
     except UserError as error:
         fail(error)
+    except PreemptedError:
+        print("SIGTERM: the run is saved; the same command goes on from there.", file=sys.stderr, flush=True)
+        sys.exit(EXIT_STATUS)
 
 
 def _without_late_reads(unraisable: Any) -> None:

@@ -14,6 +14,7 @@ from sklearn.metrics import average_precision_score, f1_score, precision_recall_
 from ltpml_jax.data.labels import LabelState
 from ltpml_jax.errors import UserError
 from ltpml_jax.photometric import normalise
+from ltpml_jax.preemption import until_asked
 from ltpml_jax.state import batch_sharding
 
 Predict = Callable[[Any, Any, jax.Array], jax.Array]
@@ -38,10 +39,11 @@ def make_predict(forward: Callable, mesh: Mesh) -> Predict:
 def predict_all(predict: Predict, params: Any, rest: Any, batches: Iterator[dict]) -> np.ndarray:
     """Logits float32 [n, C] of every image once, in order; padded rows are dropped.
 
-    Raises UserError where they are not finite: the last step before a checkpoint can still break the parameters.
+    Raises UserError where they are not finite: the last step before a checkpoint can still break the parameters; and
+    PreemptedError as soon as SIGTERM comes.
     """
     collected = Collected.empty()
-    for batch in batches:
+    for batch in until_asked(batches):
         logits = predict(params, rest, batch["image"])
         collected = collected.merge(Collected.from_model_output(logits=logits, mask=batch["mask"]))
     values = collected.compute()

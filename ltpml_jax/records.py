@@ -45,6 +45,11 @@ class Records:
         lines = map(json.loads, self.path.read_text().splitlines())
         return [line["loss"] for line in lines if line["epoch"] == epoch and "loss" in line]
 
+    def has_epoch(self, step: int) -> bool:
+        """Whether the summary of the epoch that ends with `step` is written."""
+        lines = map(json.loads, self.path.read_text().splitlines())
+        return any(line["step"] == step and "epoch_loss" in line for line in lines)
+
     def scalar(self, name: str, value: float, step: int) -> None:
         """A number for TensorBoard alone."""
         self.events.add_scalar(name, value, step)

@@ -5,23 +5,21 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
-from clu import metrics as clu_metrics
 from clu import parameter_overview
 from flax import nnx
 
-from ltpml_jax import checkpoints, evaluation
+from ltpml_jax import checkpoints, evaluation, preemption
+from ltpml_jax.bookkeeping import Pending, write_epoch, write_steps
 from ltpml_jax.config import check_workdir, settle, validate
 from ltpml_jax.data import loaders
 from ltpml_jax.data.embedded import EMBEDDED
 from ltpml_jax.data.setting import origin
-from ltpml_jax.errors import UserError
 from ltpml_jax.lock import sole_run
 from ltpml_jax.outcome import conclude
 from ltpml_jax.progress import Progress
-from ltpml_jax.records import Records, step_record
+from ltpml_jax.records import Records
 from ltpml_jax.setup import Run, choose_devices, compile_step, facts, fresh_state, open_newest, prepare
 from ltpml_jax.state import TrainState, batch_sharding, make_mesh
 from ltpml_jax.types import Config
@@ -38,13 +36,14 @@ log = logging.getLogger(__name__)
 def run(config: Config, workdir: Path) -> dict[str, evaluation.Scores]:
     """Train (or go on), evaluate on the test split, print and save the table; returns the table's scores.
 
-    Raises UserError for what the user can mend: a bad field, a foreign directory, a loss that is not finite, ...
+    Raises UserError for what the user can mend (a bad field, a foreign directory, a loss that is not finite, ...), and
+    PreemptedError where SIGTERM stopped it; the same call goes on then.
     """
     validate(config)
     mesh = make_mesh(choose_devices(config))
     check_workdir(config, workdir)
     this = prepare(config, workdir, mesh, pretrained=True)
-    with sole_run(workdir):
+    with sole_run(workdir), preemption.watched():
         settle(config, workdir)
         with checkpoints.open_manager(workdir) as manager:
             state, iterator = resume(this, manager)
@@ -84,15 +83,21 @@ def announce(this: Run, state: TrainState) -> None:
 
 
 def train(this: Run, manager: ocp.CheckpointManager, state: TrainState, iterator: Any) -> None:
-    """Take all steps that are left. Within an epoch the host only waits for steps that are RUN_AHEAD back."""
+    """Take all steps that are left. Within an epoch the host only waits for steps that are RUN_AHEAD back.
+
+    Raises PreemptedError where SIGTERM comes, after the state is saved.
+    """
     config, per_epoch = this.config, this.setting.steps_per_epoch
     step, total = int(state.step), config.train.epochs * per_epoch
-    if step >= total:
-        return
     records = Records(this.workdir, step)
+    if step and step % per_epoch == 0 and not records.has_epoch(step):  # SIGTERM came in its validation
+        manager.delete(step)
+        end_epoch(this, manager, records, state, iterator)
+    if step >= total:
+        return records.close()
     progress = Progress(total, config.data.batch_size)
     advance, sharding = compile_step(this), batch_sharding(this.mesh)
-    pending: list[tuple[int, dict, bytes]] = []  # steps whose metrics are not written yet
+    pending: Pending = []  # steps whose metrics are not written yet
     try:
         while step < total:
             batch = next(iterator)
@@ -103,51 +108,28 @@ def train(this: Run, manager: ocp.CheckpointManager, state: TrainState, iterator
             if len(pending) > RUN_AHEAD:
                 number, behind, _ = pending[-RUN_AHEAD]
                 progress.update(number, (number - 1) // per_epoch, float(behind["loss"]))
-            every = config.train.checkpoint_every
-            if step % per_epoch == 0 or (every and step % every == 0):
-                score = write_records(this, records, pending, state)
-                checkpoints.save(manager, state, iterator.get_state(), facts(this), score)
+            every, stop = config.train.checkpoint_every, preemption.asked()
+            if stop or step % per_epoch == 0 or (every and step % every == 0):
+                write_steps(this, records, pending)
+                if step % per_epoch == 0:
+                    end_epoch(this, manager, records, state, iterator)
+                else:
+                    checkpoints.save(manager, state, iterator.get_state(), facts(this), None)
                 progress.update(step, (step - 1) // per_epoch, float(metrics["loss"]))
                 records.scalar("images_per_second", progress.speed(step), step)
                 pending.clear()
+            if stop:
+                raise preemption.PreemptedError
     finally:
         progress.close()
         records.close()
 
 
-def write_records(
-    this: Run, records: Records, pending: list[tuple[int, dict, bytes]], state: TrainState
-) -> float | None:
-    """Write the pending steps, and at an epoch's end its summary; returns the score of a checkpoint made now.
-
-    Raises UserError where a loss is not finite, before anything of it is written.
-    """
-    per_epoch = this.setting.steps_per_epoch
-    lines = [
-        step_record(number, (number - 1) // per_epoch, metrics, digest)
-        for number, metrics, digest in jax.device_get(pending)
-    ]
-    for line in lines:
-        if not np.isfinite(line["loss"]):
-            raise UserError(
-                f"The loss is {line['loss']} at step {line['step']} (epoch {line['epoch'] + 1}); nothing after the "
-                "checkpoint before it was saved. Lower config.optim.learning_rate, or look at that batch's images."
-            )
-    records.write(lines)
-    step, epoch = lines[-1]["step"], lines[-1]["epoch"]
-    if step % per_epoch:
-        return None
-    losses = np.array(records.epoch_losses(epoch))
-    mean = float(clu_metrics.Average.from_model_output(jnp.asarray(losses)).compute())
-    score = validation_score(this, state)
-    records.write([{"step": step, "epoch": epoch, "epoch_loss": mean, checkpoints.SCORE: score}])
-    return step if np.isnan(score) else score
-
-
-def validation_score(this: Run, state: TrainState) -> float:
-    """mAP in percent on the held-out training images, against their candidate sets; NaN where none are held out."""
-    if not len(this.setting.validation):
-        return float("nan")
-    batches = loaders.validation_batches(this.config, this.setting, this.mesh.size)
-    logits = evaluation.predict_all(this.predict, state.params, state.rest, batches)
-    return float(np.nanmean(evaluation.average_precision(logits, this.setting.validation_labels)))
+def end_epoch(this: Run, manager: ocp.CheckpointManager, records: Records, state: TrainState, iterator: Any) -> None:
+    """Validate, write the epoch's summary, and save; where SIGTERM comes meanwhile, save only and leave the rest."""
+    try:
+        score = write_epoch(this, records, int(state.step), state)
+    except preemption.PreemptedError:
+        checkpoints.save(manager, state, iterator.get_state(), facts(this), None)
+        raise
+    checkpoints.save(manager, state, iterator.get_state(), facts(this), score)

@@ -1,6 +1,7 @@
 """A run that is killed, however often and wherever, comes to what the uninterrupted run comes to, bit for bit."""
 
 import functools
+import os
 import re
 import shutil
 import signal
@@ -13,7 +14,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from ltpml_jax import lock, train
+from ltpml_jax import lock, preemption, train
+from ltpml_jax.data import loaders
 from tests import runs
 
 EVERY = 3  # steps between checkpoints
@@ -128,6 +130,47 @@ def test_a_damaged_newest_checkpoint_is_set_aside_and_the_one_before_it_used(uni
     assert f"checkpoints/{last} cannot be read" in done.stderr and f"Going on from step {before}" in done.stderr
     assert (workdir / "damaged" / f"{last}.0" / "state").is_dir()
     assert_same(workdir, uninterrupted)
+
+
+def test_sigterm_saves_the_step_it_comes_in(uninterrupted, tmp_path):
+    process = runs.start(command(tmp_path))
+    deadline = time.monotonic() + 300
+    while not saved(2 * EVERY)(tmp_path):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.0005)
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 143, stderr
+    assert stderr.splitlines()[-1] == "SIGTERM: the run is saved; the same command goes on from there."
+    stopped = max(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
+    assert stopped >= 2 * EVERY and runs.lines(tmp_path)[-1]["step"] == stopped
+    done = runs.call(command(tmp_path))
+    assert done.returncode == 0 and f"Going on from step {stopped}" in done.stderr, done.stderr
+    assert_same(tmp_path, uninterrupted)
+
+
+@pytest.mark.parametrize("batches,number", [("validation_batches", 1), ("validation_batches", 2), ("test_batches", 1)])
+def test_sigterm_in_an_evaluation_saves_what_it_evaluates(tmp_path, monkeypatch, batches, number):
+    """A real signal, sent by this process to itself before a batch of the evaluation; validation has one batch."""
+    plain, seen = getattr(loaders, batches), []
+
+    def interrupted(*arguments):
+        for batch in plain(*arguments):
+            seen.append(batch)
+            if len(seen) == number:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield batch
+
+    before = signal.getsignal(signal.SIGTERM)
+    config = runs.config(train__checkpoint_every=4)
+    monkeypatch.setattr(loaders, batches, interrupted)
+    with pytest.raises(preemption.PreemptedError):
+        train.run(config, tmp_path)
+    assert signal.getsignal(signal.SIGTERM) is before
+    stopped = {"validation_batches": 9 * number, "test_batches": 18}[batches]
+    assert max(int(path.name) for path in (tmp_path / "checkpoints").iterdir()) == stopped
+    train.run(config, tmp_path)
+    assert_same(tmp_path, runs.finished())
 
 
 def test_a_second_run_in_the_same_directory_refuses(tmp_path):
