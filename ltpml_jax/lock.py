@@ -1,4 +1,4 @@
-"""One run a work directory."""
+"""Locks on files; the kernel frees one when its process ends, however it ends."""
 
 import contextlib
 import fcntl
@@ -11,14 +11,23 @@ FILE = ".lock"
 
 
 @contextlib.contextmanager
-def sole_run(workdir: Path) -> Iterator[None]:
-    """Holds the work directory's lock; the kernel frees it when the process ends, however it ends.
+def held(path: Path, wait: bool) -> Iterator[None]:
+    """Holds an exclusive lock on the file, which is made where it is missing.
 
-    Raises UserError where another run holds it.
+    Raises OSError where the file cannot be written, and its BlockingIOError where another process holds the lock and
+    `wait` is False.
     """
-    with open(workdir / FILE, "a") as file:
+    with open(path, "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
+@contextlib.contextmanager
+def sole_run(workdir: Path) -> Iterator[None]:
+    """Holds the work directory's lock; UserError where another run holds it."""
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(held(workdir / FILE, wait=False))
         except BlockingIOError:
             raise UserError(
                 f"Another run is at work in {workdir}; wait for its end, or give another --workdir."

@@ -1,18 +1,17 @@
 """Builds the datasets that come with the package; a first use does it, of several processes one."""
 
 import contextlib
-import fcntl
 import io
 import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import tensorflow_datasets as tfds
 
 from ltpml_jax.data import digits_mlt
+from ltpml_jax.lock import held
 
 log = logging.getLogger(__name__)
 EMBEDDED: dict[str, type[tfds.core.GeneratorBasedBuilder]] = {
@@ -35,7 +34,7 @@ def build(name: str, data_dir: str) -> None:
     if folder.exists():
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(folder.parent / ".lock"):
+    with held(folder.parent / ".lock", wait=True):
         if folder.exists():
             return
         for left_over in folder.parent.glob("incomplete.*"):  # of a build that was killed: we hold the lock
@@ -53,11 +52,3 @@ def _prepare(name: str, data_dir: str) -> None:
     with tempfile.TemporaryDirectory() as downloads, contextlib.redirect_stdout(io.StringIO()):
         builder = EMBEDDED[name](data_dir=data_dir)
         builder.download_and_prepare(download_dir=downloads, file_format="array_record")
-
-
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Holds an exclusive lock on the file; the kernel frees it when the process ends, however it ends."""
-    with open(path, "a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

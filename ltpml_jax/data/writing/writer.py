@@ -5,7 +5,6 @@ In OUT/lt_pml/NAME/ lie, while a run is under way and after it was killed, `inco
 """
 
 import contextlib
-import fcntl
 import hashlib
 import shutil
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ from ltpml_jax.data.writing import bad_images as bad
 from ltpml_jax.data.writing import metadata_files, recipe, shards, workers
 from ltpml_jax.data.writing.files import File, check_reachable, is_remote, measure, measure_all
 from ltpml_jax.errors import UserError
+from ltpml_jax.lock import held
 
 
 class Written(NamedTuple):
@@ -81,17 +81,15 @@ def _already(folder: epath.Path, plan: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _locked(home: Path) -> Iterator[None]:
-    """Holds the folder's lock; the kernel frees it when the process ends, however it ends."""
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        file = open(home / ".lock", "a")  # noqa: SIM115  (closed below)
-    except OSError as error:
-        raise UserError(f"Cannot write {home} ({error.strerror}); give another --out.") from error
-    with file:
+    """Holds the folder's lock; UserError where another process does."""
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            home.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(held(home / ".lock", wait=False))
         except BlockingIOError:
             raise UserError(f"Another process is preparing {home}; wait for it, or give another --out.") from None
+        except OSError as error:
+            raise UserError(f"Cannot write {home} ({error.strerror}); give another --out.") from error
         yield
 
 
