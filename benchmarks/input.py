@@ -35,6 +35,8 @@ from absl import app, flags
 from benchmarks import input_checks, photos
 from ltpml_jax import photometric
 from ltpml_jax.data import augment, pipeline, sampler
+from ltpml_jax.data.batches import Part
+from ltpml_jax.data.label_rows import ClassLists
 from ltpml_jax.data.source import Dataset
 
 WIDTH = flags.DEFINE_integer("width", 500, "Width of the JPEGs in pixels.")
@@ -53,13 +55,15 @@ Rate = tuple[float, int]  # images a second, and the sum of the first batch's pi
 
 def order_of(dataset: Dataset, passes: int) -> sampler.EpochOrders:
     length = len(dataset.train.labels) // BATCH * BATCH
-    return sampler.EpochOrders("shuffle", dataset.train.labels, length, passes, seed=0)
+    lists = ClassLists(np.zeros((0, 0), np.uint8), len(dataset.train.labels))
+    return sampler.EpochOrders("shuffle", lists, length, passes, seed=0)
 
 
 def loader(dataset: Dataset, resize: str, passes: int, size: int, workers: int = 0):
     spec = pipeline.AugmentSpec(size, 0.8, (0.5, 2.0), 0.5, augment.RESIZES[resize])
     records, labels = dataset.train.records, dataset.train.labels
-    return pipeline.train_loader(records, labels, order_of(dataset, passes), spec, BATCH, 0, workers, 2)
+    part = Part(BATCH, slice(0, BATCH), skip=False)
+    return pipeline.train_loader(records, labels, order_of(dataset, passes), spec, part, 0, workers, 2)
 
 
 def decode_rate(paths: list[Path], passes: int) -> Rate:

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ltpml_jax.train import RUN_AHEAD
+from ltpml_jax.feed import AHEAD
 
 EPOCHS = 5
 STEPS = 50  # at most
@@ -70,7 +70,7 @@ def run(loader: Any, length: float, steps: int, fed: bool) -> float:
             batch = next(iterator) if fed else batch
             state = advance(state, jax.device_put(batch))
             pending.append(state)
-            if step >= RUN_AHEAD:
-                jax.block_until_ready(pending[step - RUN_AHEAD])
+            if step >= AHEAD:
+                jax.block_until_ready(pending[step - AHEAD])
         jax.block_until_ready(state)
         return (time.perf_counter() - start) / steps

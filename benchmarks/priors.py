@@ -17,9 +17,15 @@ from ltpml_jax.data.labels import class_groups
 
 RATES, SEEDS = (0.3, 0.5), range(10)
 Estimator = Callable[[np.ndarray, float], np.ndarray]
+
+
+def sums(table: np.ndarray) -> tuple[np.ndarray, int]:
+    return table.sum(0, dtype=np.int64), len(table)
+
+
 ESTIMATORS: dict[str, Estimator] = {
-    "estimated": lambda table, rate: np.asarray(priors.estimated_prior(table).class_count),
-    "known rate": lambda table, rate: np.maximum(priors.unbiased_counts(table, rate), 1),
+    "estimated": lambda table, rate: np.asarray(priors.estimated_prior(*sums(table)).class_count),
+    "known rate": lambda table, rate: np.maximum(priors.unbiased_counts(*sums(table), rate), 1),
     "candidates": lambda table, rate: table.sum(0, dtype=np.int64),
 }
 
@@ -44,7 +50,7 @@ def main() -> None:
             error = relative_error(labels, rate, estimator)
             print(f"{rate:>4} {name:>12}" + "".join(f"{error[:, mask].mean():>9.3f}" for mask in groups.values()))
     for rate in RATES:
-        found = np.array([priors.estimate_flip_rate(draw_candidates(labels, rate, seed)) for seed in SEEDS])
+        found = np.array([priors.estimate_flip_rate(*sums(draw_candidates(labels, rate, seed))) for seed in SEEDS])
         print(f"flip rate {rate}: bias {found.mean() - rate:+.4f}, spread {found.std(ddof=1):.4f}")
 
 

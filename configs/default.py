@@ -25,6 +25,7 @@ def get_config() -> Config:
     config.data.min_crop = 0.8  # smallest side of the random crop, as a share of the image's
     config.data.crop_ratio = (0.5, 2.0)  # range of width / height of the random crop
     config.data.resize = "opencv"  # opencv (as the reference) | pillow (as torchvision) | fast (JPEGs decoded smaller)
+    config.data.unreadable = "stop"  # an image that cannot be read: stop | skip (the next one takes its place)
     config.data.flip = 0.5  # probability of a horizontal flip
     config.data.workers = 0  # grain worker processes; 0 reads in threads of this process
     config.data.threads = 2  # reading threads (of each worker)
@@ -64,6 +65,7 @@ def get_config() -> Config:
     config.ndlp.eta = 0.9  # weight of the mixup pass towards the last epoch
     config.ndlp.correction_rate = 0.1  # mu: step of the moving average of the soft labels
     config.ndlp.mixup_concentration = 4.0  # lambda ~ Beta(c, c)
+    config.ndlp.mixup_block = 0  # partners come from so many consecutive images; 0: from the whole batch, as published
     config.ndlp.label_correction = True  # ablation: update soft labels from predictions
     config.ndlp.class_aware_thresholds = True  # ablation: thresholds by class (off: 0.5 for all)
     config.ndlp.distribution_finetuning = True  # ablation: adapt the class distribution r
@@ -76,9 +78,12 @@ def get_config() -> Config:
 
     config.train = ConfigDict()
     config.train.epochs = 10  # passes of the sampler; also the length of NDLP's schedules
-    config.train.devices = 0  # how many local devices to use; 0 for all
+    config.train.devices = 0  # how many devices of each process to use; 0 for all
     config.train.one_jit = True  # compile both passes as one program (off: two; less memory at a time)
     config.train.checkpoint_every = 0  # steps between checkpoints, beside those at epoch ends; 0 for none
+    config.train.max_skipped = 5  # steps in a row whose loss is not finite, and which are not applied, until it stops
+    config.train.start_limit = 900.0  # seconds until the first step must be done, in all processes; 0 for no limit
+    config.train.step_limit = 300.0  # seconds between two signs of life of a process after that; 0 for no limit
 
     config.eval = ConfigDict()
     config.eval.batch_size = 100  # images a step in evaluation, rounded up to divide among the devices

@@ -65,7 +65,8 @@ def draw_scenes(figure, this: Run, confidence: np.ndarray) -> None:
         record = this.setting.dataset.train.records[int(this.setting.train[row])]
         picture.imshow(augment.decode(record["image"]))
         picture.axis("off")
-        draw_bars(bars, confidence[row], this.setting.served[row], truth[row], this.setting.dataset.class_names)
+        served = this.setting.served[np.array([row])][0]
+        draw_bars(bars, confidence[row], served, truth[row], this.setting.dataset.class_names)
     figure.suptitle(
         "confidence in each candidate label after training: green is true, grey is not; dotted: before training",
         fontsize=11,

@@ -1,37 +1,94 @@
-"""What a run writes beside its checkpoints: the records of its steps, and an epoch's summary with its validation."""
+"""What a run notes while it goes on: each step's record, steps that were not applied, an epoch's summary."""
+
+import logging
+from collections import deque
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from clu import metrics as clu_metrics
 
-from ltpml_jax import checkpoints, evaluation
-from ltpml_jax.data import loaders
-from ltpml_jax.errors import UserError
+from ltpml_jax import checkpoints, cluster, evaluation, watchdog
+from ltpml_jax.data import batches, loaders
+from ltpml_jax.feed import Arrays, Feed
+from ltpml_jax.progress import Progress
 from ltpml_jax.records import Records, step_record
-from ltpml_jax.setup import Run
+from ltpml_jax.setup import Run, facts
 from ltpml_jax.state import TrainState
 
-Pending = list[tuple[int, dict, bytes]]  # step, its metrics (on the device), its batch's digest
+log = logging.getLogger(__name__)
 
 
-def write_steps(this: Run, records: Records, pending: Pending) -> None:
-    """Write the pending steps.
+class Steps:
+    """Steps that were taken, but not written yet; the same in every process.
 
-    Raises UserError where a loss is not finite, before anything of them is written.
+    stop: whether SIGTERM came to any process, as far as is known.
     """
-    per_epoch = this.setting.steps_per_epoch
-    lines = [
-        step_record(number, (number - 1) // per_epoch, metrics, digest)
-        for number, metrics, digest in jax.device_get(pending)
-    ]
-    for line in lines:
-        if not np.isfinite(line["loss"]):
-            raise UserError(
-                f"The loss is {line['loss']} at step {line['step']} (epoch {line['epoch'] + 1}); nothing after the "
-                "checkpoint before it was saved. Lower config.optim.learning_rate, or look at that batch's images."
+
+    def __init__(self, this: Run, records: Records, feed: Feed, progress: Progress) -> None:
+        """No steps yet."""
+        self.this, self.records, self.feed, self.progress, self.stop = this, records, feed, progress, False
+        self.waiting: deque[tuple[int, dict, Arrays]] = deque()  # the devices may not have come to them yet
+        self.lines: list[dict[str, Any]] = []
+
+    def add(self, step: int, metrics: dict, news: Arrays) -> None:
+        """A step that was handed to the devices: metrics and news are still on them."""
+        self.waiting.append((step, metrics, news))
+
+    def settle(self, keep: int, state: TrainState) -> None:
+        """Wait for all but the `keep` newest steps, and look at what they say.
+
+        state: the newest. Raises UserError in every process where one could not read its part of a batch, and where
+        too many steps in a row were not applied.
+        """
+        while len(self.waiting) > keep:
+            step, metrics, news = self.waiting.popleft()
+            heard, metrics = self.feed.hear(news), jax.device_get(metrics)
+            self.stop |= bool(heard["stop"])
+            skipped = int(metrics.pop("skipped"))
+            self.lines.append(self._line(step, metrics, heard, skipped))
+            watchdog.started()
+            watchdog.beat(f"step {step}")
+            self.progress.update(step, self.lines[-1]["epoch"], self.lines[-1]["loss"])
+            if skipped:
+                self._not_applied(step, skipped, heard, state)
+
+    def write(self) -> None:
+        """Write the records of the steps that are settled."""
+        self.records.write(self.lines)
+        self.lines = []
+
+    def _line(self, step: int, metrics: dict, heard: dict, skipped: int) -> dict[str, Any]:
+        epoch = (step - 1) // self.this.setting.steps_per_epoch
+        line = step_record(step, epoch, metrics, batches.digest(heard["note"]))
+        unread = heard["unreadable"][heard["unreadable"] >= 0]
+        if len(unread):
+            line["unreadable"] = self.this.setting.train[unread].tolist()
+            log.warning(
+                "WARNING: step %d: images that cannot be read (index %s) were replaced", step, line["unreadable"]
             )
-    records.write(lines)
+        return line | ({"not_applied": skipped} if skipped else {})
+
+    def _not_applied(self, step: int, skipped: int, heard: dict, state: TrainState) -> None:
+        loss, most = self.lines[-1]["loss"], self.this.config.train.max_skipped
+        log.warning(
+            "WARNING: step %d is not applied: loss %s, or gradients, not finite (%d in a row)", step, loss, skipped
+        )
+        if skipped == 1:
+            place = checkpoints.dump(self.this.workdir, step, state, self._batch(step, loss, heard), facts(self.this))
+            log.warning("Its batch and the state are in %s", place)
+        if skipped >= most:
+            self.write()
+            raise cluster.SharedError(
+                f"Step {step} is the last of {skipped} in a row whose loss or gradients are not finite (loss {loss}); "
+                "nothing after the checkpoint before them was saved. Lower config.optim.learning_rate, or look at the "
+                f"batch in {self.this.workdir / checkpoints.DUMPS}."
+            )
+
+    def _batch(self, step: int, loss: float, heard: dict) -> dict[str, Any]:
+        rows = self.this.setting.train[heard["index"]]
+        return {"step": step, "loss": str(loss), "index": rows.tolist(), "batch": batches.digest(heard["note"]).hex()}
 
 
 def write_epoch(this: Run, records: Records, step: int, state: TrainState) -> float:
@@ -39,18 +96,21 @@ def write_epoch(this: Run, records: Records, step: int, state: TrainState) -> fl
 
     Raises PreemptedError where SIGTERM comes during validation; nothing is written then.
     """
-    epoch = (step - 1) // this.setting.steps_per_epoch
-    losses = np.array(records.epoch_losses(epoch))
-    mean = float(clu_metrics.Average.from_model_output(jnp.asarray(losses)).compute())
     score = validation_score(this, state)
-    records.write([{"step": step, "epoch": epoch, "epoch_loss": mean, checkpoints.SCORE: score}])
+    if cluster.is_first():
+        epoch = (step - 1) // this.setting.steps_per_epoch
+        losses = np.array(records.epoch_losses(epoch))
+        mean = float(clu_metrics.Average.from_model_output(jnp.asarray(losses)).compute())
+        records.write([{"step": step, "epoch": epoch, "epoch_loss": mean, checkpoints.SCORE: score}])
     return step if np.isnan(score) else score
 
 
 def validation_score(this: Run, state: TrainState) -> float:
     """mAP in percent on the held-out training images, against their candidate sets; NaN where none are held out."""
-    if not len(this.setting.validation):
+    images = len(this.setting.validation)
+    if not images:
         return float("nan")
-    batches = loaders.validation_batches(this.config, this.setting, this.mesh.size)
-    logits = evaluation.predict_all(this.predict, state.params, state.rest, batches)
-    return float(np.nanmean(evaluation.average_precision(logits, this.setting.validation_labels)))
+    feed = loaders.validation_batches(this.config, this.setting, this.mesh)
+    logits = evaluation.predict_all(this.predict, state.params, state.rest, feed, images)
+    read = evaluation.read(logits)
+    return float(np.nanmean(evaluation.average_precision(logits[read], this.setting.validation_labels[read])))

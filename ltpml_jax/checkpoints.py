@@ -13,11 +13,13 @@ import orbax.checkpoint as ocp
 from jax.sharding import SingleDeviceSharding
 from orbax.checkpoint import checkpoint_managers as policies
 
+from ltpml_jax import cluster, seals, watchdog
 from ltpml_jax.errors import UserError
 from ltpml_jax.state import TrainState
 
 FOLDER = "checkpoints"
 SCORE = "validation_mAP"
+DUMPS = "not_finite"  # folder of what was there when a step was not applied
 
 
 class DamagedError(UserError):
@@ -25,8 +27,8 @@ class DamagedError(UserError):
 
     def __init__(self, what: str) -> None:
         """Makes the error."""
-        super().__init__(f"{what}; remove that folder to go on from the one before it.")
-        self.what = f"{what}."
+        super().__init__(f"{what.removesuffix('.')}; remove that folder to go on from the one before it.")
+        self.what = f"{what.removesuffix('.')}."
 
 
 class Restored(NamedTuple):
@@ -58,11 +60,23 @@ def open_manager(workdir: Path, read_only: bool = False) -> ocp.CheckpointManage
 
 
 def newest(manager: ocp.CheckpointManager) -> int:
-    """The newest step that is saved; UserError where there is none."""
-    step = manager.latest_step()
-    if step is None:
+    """The newest step that is saved to its end; UserError where there is none."""
+    steps = [step for step in manager.all_steps() if seals.sealed(Path(manager.directory) / str(step))]
+    if not steps:
         raise UserError(f"There is no checkpoint in {manager.directory} yet; train until the first one is saved.")
-    return step
+    return max(steps)
+
+
+def clear_unfinished(manager: ocp.CheckpointManager) -> dict[int, Path]:
+    """Set checkpoints aside that a killed run has not saved to their end; where they are now, by step."""
+    told = cluster.from_first(
+        lambda: " ".join(str(step) for step in sorted(manager.all_steps()) if _open(manager, step))
+    )
+    return {int(step): set_aside(manager, int(step)) for step in told.split()}
+
+
+def _open(manager: ocp.CheckpointManager, step: int) -> bool:
+    return not seals.sealed(Path(manager.directory) / str(step))
 
 
 def save(manager: ocp.CheckpointManager, state: TrainState, iterator: dict, facts: dict, score: float | None) -> None:
@@ -70,30 +84,52 @@ def save(manager: ocp.CheckpointManager, state: TrainState, iterator: dict, fact
 
     Raises UserError where it cannot be written (a full disk); checkpoints before it stay as they are.
     """
-    parts = ocp.args.Composite(
-        state=ocp.args.StandardSave(state),  # type: ignore[call-arg]
-        iterator=ocp.args.JsonSave(iterator),  # type: ignore[call-arg]
-        facts=ocp.args.JsonSave(facts),  # type: ignore[call-arg]
-    )
+    step, metrics = int(state.step), None if score is None else {SCORE: score}
+    _write(manager, step, {"state": ocp.args.StandardSave(state)}, {"iterator": iterator, "facts": facts}, metrics)
+    watchdog.beat(f"checkpoint of step {step}")
+
+
+def _write(manager: ocp.CheckpointManager, step: int, trees: dict, texts: dict, metrics: dict | None) -> None:
+    parts = trees | {name: ocp.args.JsonSave(value) for name, value in texts.items()}
     try:
-        manager.save(int(state.step), args=parts, metrics=None if score is None else {SCORE: score}, force=True)
+        manager.save(step, args=ocp.args.Composite(**parts), metrics=metrics, force=True)
+        if cluster.is_first():
+            seals.seal(Path(manager.directory) / str(step))
+    except jax.errors.JaxRuntimeError:  # of a barrier: another process is gone
+        raise
     except Exception as error:  # Orbax and tensorstore raise many kinds
         cause = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         raise UserError(
-            f"The checkpoint of step {int(state.step)} cannot be saved in {manager.directory} ({cause}); make room or "
+            f"The checkpoint of step {step} cannot be saved in {manager.directory} ({cause}); make room or "
             "mend that, and the same command goes on from the checkpoint before it."
         ) from error
 
 
+def dump(workdir: Path, step: int, state: TrainState, batch: dict, facts: dict) -> Path:
+    """Save what is there when a step was not applied: the state, the batch's facts; of two such steps, the newest.
+
+    The state is the newest one, up to two steps after it; its own `step` says which. Raises UserError as `save`.
+    """
+    folder = (workdir / DUMPS).resolve()
+    options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
+    with ocp.CheckpointManager(folder, options=options) as manager:
+        if step not in manager.all_steps():  # a run that goes on comes to the same step again
+            _write(manager, step, {"state": ocp.args.StandardSave(state)}, {"batch": batch, "facts": facts}, None)
+    return folder / str(step)
+
+
 def set_aside(manager: ocp.CheckpointManager, step: int) -> Path:
     """Move a step's folder out of the manager's sight, so that the step can be saved again; returns where it is."""
-    folder = Path(manager.directory) / str(step)
-    home = folder.parents[1] / "damaged"
-    home.mkdir(exist_ok=True)
-    place = next(place for number in itertools.count() if not (place := home / f"{step}.{number}").exists())
-    folder.rename(place)
+    place = Path(cluster.from_first(lambda: str(_move(Path(manager.directory) / str(step)))))
     manager.reload()
     return place
+
+
+def _move(folder: Path) -> Path:
+    home = folder.parents[1] / "damaged"
+    home.mkdir(exist_ok=True)
+    place = next(place for number in itertools.count() if not (place := home / f"{folder.name}.{number}").exists())
+    return folder.rename(place)
 
 
 def restore(manager: ocp.CheckpointManager, step: int, shapes: TrainState, shardings: TrainState | None) -> Restored:
@@ -112,6 +148,10 @@ def restore(manager: ocp.CheckpointManager, step: int, shapes: TrainState, shard
         iterator=ocp.args.JsonRestore(),  # type: ignore[call-arg]
         facts=ocp.args.JsonRestore(),  # type: ignore[call-arg]
     )
+    folder = Path(manager.directory) / str(step)
+    broken = cluster.from_first(lambda: seals.broken(folder))
+    if broken:
+        raise DamagedError(f"The checkpoint {folder} cannot be read as a state of this run ({broken})")
     try:
         got: Any = manager.restore(step, args=arguments)
     except Exception as error:  # Orbax raises many kinds, for damage and for a foreign tree alike

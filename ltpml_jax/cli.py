@@ -1,14 +1,18 @@
 """What the commands share: flag parsing, logging, and errors as one sentence with exit status 2."""
 
 import logging
+import os
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
 
+import jax
 from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
+from ltpml_jax import cluster, watchdog
 from ltpml_jax.config import check_names
 from ltpml_jax.errors import UserError
 from ltpml_jax.preemption import EXIT_STATUS, PreemptedError
@@ -58,9 +62,21 @@ def check_overrides(argv: list[str]) -> None:
 
 
 def fail(error: UserError) -> None:
-    """Print the sentence, exit with status 2."""
-    print(f"error: {error}", file=sys.stderr, flush=True)
+    """Print the sentence, exit with status 2; what all processes of a run say alike, the first one says."""
+    shared = isinstance(error, cluster.SharedError)
+    if not shared or cluster.is_first():
+        print(f"error: {error}", file=sys.stderr, flush=True)
+    if not shared:
+        leave()
     sys.exit(2)
+
+
+def leave() -> None:
+    """End this process at once, where the others would wait for it: Python's way out would wait for them."""
+    if jax.distributed.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(2)
 
 
 def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
@@ -77,8 +93,14 @@ def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
     except UserError as error:
         fail(error)
     except PreemptedError:
-        print("SIGTERM: the run is saved; the same command goes on from there.", file=sys.stderr, flush=True)
+        if cluster.is_first():
+            print("SIGTERM: the run is saved; the same command goes on from there.", file=sys.stderr, flush=True)
         sys.exit(EXIT_STATUS)
+    except Exception as error:
+        if not jax.distributed.is_initialized():
+            raise
+        traceback.print_exc()
+        watchdog.give_up(f"{cluster.name()} failed ({type(error).__name__})")
 
 
 def _without_late_reads(unraisable: Any) -> None:

@@ -21,6 +21,7 @@ FILE = "config.json"
 CHOICES = {
     "data.labels": ("candidates", "clean"),
     "data.unknown": ("candidate", "negative"),
+    "data.unreadable": ("stop", "skip"),
     "data.resize": tuple(augment.RESIZES),
     "data.sampler": ("class_aware", "shuffle"),
     "model.backbone": tuple(ARCHITECTURES),
@@ -31,17 +32,21 @@ CHOICES = {
 }
 POSITIVE = (
     "data.batch_size", "data.image_size", "data.threads", "model.neck_width", "train.epochs", "eval.batch_size",
-    "optim.learning_rate", "db.neg_scale", "ndlp.gamma", "ndlp.mixup_concentration",
+    "train.max_skipped", "optim.learning_rate", "db.neg_scale", "ndlp.gamma", "ndlp.mixup_concentration",
 )  # fmt: skip
 NOT_NEGATIVE = (
     "seed", "data.candidate_seed", "data.workers", "jitter.brightness", "jitter.hue", "train.devices",
-    "train.checkpoint_every", "optim.weight_decay", "optim.momentum", "ndlp.eta",
+    "train.checkpoint_every", "train.start_limit", "train.step_limit", "optim.weight_decay", "optim.momentum",
+    "ndlp.eta", "ndlp.mixup_block",
 )  # fmt: skip
 BELOW_ONE = ("data.partial_rate", "data.validation", "model.dropout")
 SHARES = ("data.flip", "data.min_crop", "ndlp.correction_rate")
 RANGES = ("data.crop_ratio", "jitter.contrast", "jitter.saturation", "ndlp.alpha")
 # What may change between a run and its continuation, because the result does not hang on it.
-FREE = ("data.dir", "data.workers", "data.threads", "train.devices", "train.checkpoint_every", "eval.batch_size")
+FREE = (
+    "data.dir", "data.workers", "data.threads", "data.unreadable", "train.devices", "train.checkpoint_every",
+    "train.max_skipped", "train.start_limit", "train.step_limit", "eval.batch_size",
+)  # fmt: skip
 
 
 def partial_rate(argument: str) -> float:
@@ -98,6 +103,9 @@ def validate(config: Config) -> None:
     _require(values, numbers, math.isfinite, "a finite number")
     _require(values, ("model.frozen_stages",), lambda value: 0 <= value <= 4, "a whole number in 0..4")
     _require(values, ("data.min_crop",), lambda value: value > 0, "above 0")
+    size = values["data.batch_size"]
+    divides = f"0 or a divisor of config.data.batch_size, which is {size}"
+    _require(values, ("ndlp.mixup_block",), lambda block: block == 0 or size % block == 0, divides)
 
 
 def check_types(values: dict[str, Any], examples: dict[str, Any]) -> None:

@@ -1,29 +1,25 @@
 """Evaluation: logits of a whole split, and the measures that the field reports."""
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
-from clu import metrics as clu_metrics
-from flax import struct
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from sklearn.metrics import average_precision_score, f1_score, precision_recall_fscore_support
+from sklearn.metrics import average_precision_score, f1_score
 
+from ltpml_jax import watchdog
 from ltpml_jax.data.labels import LabelState
 from ltpml_jax.errors import UserError
+from ltpml_jax.feed import AHEAD, Feed
 from ltpml_jax.photometric import normalise
-from ltpml_jax.preemption import until_asked
+from ltpml_jax.preemption import PreemptedError
 from ltpml_jax.state import batch_sharding
 
 Predict = Callable[[Any, Any, jax.Array], jax.Array]
 Scores = dict[str, float]
-
-
-@struct.dataclass
-class Collected(clu_metrics.CollectingMetric.from_outputs(("logits", "mask"))):
-    """Logits [n, C] and masks [n] of all batches, in order."""
 
 
 def make_predict(forward: Callable, mesh: Mesh) -> Predict:
@@ -36,21 +32,40 @@ def make_predict(forward: Callable, mesh: Mesh) -> Predict:
     return jax.jit(predict, in_shardings=(everywhere, everywhere, batch_sharding(mesh)), out_shardings=everywhere)
 
 
-def predict_all(predict: Predict, params: Any, rest: Any, batches: Iterator[dict]) -> np.ndarray:
-    """Logits float32 [n, C] of every image once, in order; padded rows are dropped.
+def predict_all(predict: Predict, params: Any, rest: Any, feed: Feed, images: int) -> np.ndarray:
+    """Logits float32 [images, C] of every image once, in order; rows of NaN for those that were left out.
 
     Raises UserError where they are not finite: the last step before a checkpoint can still break the parameters; and
-    PreemptedError as soon as SIGTERM comes.
+    PreemptedError as soon as SIGTERM comes to any process.
     """
-    collected = Collected.empty()
-    for batch in until_asked(batches):
-        logits = predict(params, rest, batch["image"])
-        collected = collected.merge(Collected.from_model_output(logits=logits, mask=batch["mask"]))
-    values = collected.compute()
-    logits = np.asarray(values["logits"])[np.asarray(values["mask"])]
-    if not np.isfinite(logits).all():
-        raise UserError("The network's outputs are not finite; train again with a lower config.optim.learning_rate.")
-    return logits
+    found, waiting = [], deque()
+
+    def take() -> None:
+        logits, news = waiting.popleft()
+        heard = feed.hear(news)
+        if heard["stop"]:
+            raise PreemptedError
+        logits, mask = np.array(logits), heard["mask"]
+        if not np.isfinite(logits[mask]).all():
+            raise UserError(
+                "The network's outputs are not finite; train again with a lower config.optim.learning_rate."
+            )
+        logits[~mask] = np.nan
+        found.append(logits)
+        watchdog.beat(f"evaluation of batch {len(found)}")
+
+    for batch, news in feed:
+        waiting.append((predict(params, rest, batch["image"]), news))
+        if len(waiting) > AHEAD:
+            take()
+    while waiting:
+        take()
+    return np.concatenate(found)[:images]
+
+
+def read(logits: np.ndarray) -> np.ndarray:
+    """Bool [n]: which rows of logits [n, C] belong to images that were not left out."""
+    return np.asarray(np.isfinite(logits).all(axis=1))
 
 
 def scores(logits: np.ndarray, states: np.ndarray, groups: dict[str, np.ndarray]) -> Scores:
@@ -77,27 +92,6 @@ def average_precision(logits: np.ndarray, states: np.ndarray) -> np.ndarray:
         known = states[:, j] <= LabelState.POSITIVE
         precision[j] = average_precision_score(states[known, j], logits[known, j]) * 100
     return precision
-
-
-def label_quality(soft: np.ndarray, hard: np.ndarray, truth: np.ndarray, candidates: np.ndarray) -> Scores:
-    """How good pseudo labels are, in percent; all arguments [N, C].
-
-    Average precision of the soft labels over all candidates (true against false ones), precision and recall of the
-    hard labels.
-    """
-    at = candidates > 0
-    precision, recall, _, _ = precision_recall_fscore_support(
-        truth.ravel(),
-        hard.ravel() > 0,
-        average="binary",
-        zero_division=0,  # pyright: ignore[reportArgumentType]
-    )
-    average = average_precision_score(truth[at], soft[at]) if truth[at].any() else np.nan
-    return {
-        "soft_label_AP": float(average) * 100,
-        "hard_label_precision": float(precision) * 100,
-        "hard_label_recall": float(recall) * 100,
-    }
 
 
 def _f1(truth: np.ndarray, said: np.ndarray) -> float:

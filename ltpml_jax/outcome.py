@@ -2,11 +2,10 @@
 
 from typing import NamedTuple
 
-import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from ltpml_jax import checkpoints, evaluation, report
+from ltpml_jax import checkpoints, cluster, evaluation, quality, records, report
 from ltpml_jax.data import loaders
 from ltpml_jax.data.labels import LabelState, class_counts, is_clean
 from ltpml_jax.data.setting import origin
@@ -19,11 +18,15 @@ NO_TRUTH = "cannot be judged, because the dataset does not know its true labels"
 
 
 class Outcome(NamedTuple):
-    """Scores and precision (AP in percent float [C], NaN where undefined) by checkpoint; quality, or why it is not."""
+    """Scores and precision (AP in percent float [C], NaN where undefined) by checkpoint; quality, or why it is not.
+
+    left_out: test images that could not be read.
+    """
 
     scores: dict[str, Scores]
     precision: dict[str, np.ndarray]
     quality: Scores | str
+    left_out: int
 
 
 def conclude(this: Run, manager: ocp.CheckpointManager) -> dict[str, Scores]:
@@ -33,7 +36,8 @@ def conclude(this: Run, manager: ocp.CheckpointManager) -> dict[str, Scores]:
     rate = None if config.data.candidates else config.data.partial_rate
     facts = {"candidates": this.setting.digest, "partial_rate": rate, "seed": config.seed}
     classes = {at: dict(zip(names, values.tolist(), strict=True)) for at, values in found.precision.items()}
-    report.save(this.workdir, found.scores, classes, found.quality, facts)
+    if cluster.is_first():
+        report.save(this.workdir, found.scores, classes, found.quality, facts)
     return found.scores
 
 
@@ -45,7 +49,8 @@ def show(this: Run, manager: ocp.CheckpointManager) -> Outcome:
         f"{config.method.name} ({config.method.priors}) on {setting.dataset.name}, {origin(config)}: "
         f"{len(setting.dataset.test.labels)} test images, percent"
     )
-    print(report.table(title, found.scores, found.quality, notes(this)), flush=True)
+    if cluster.is_first():
+        print(report.table(title, found.scores, found.quality, notes(this, found)), flush=True)
     return found
 
 
@@ -59,24 +64,27 @@ def show_classes(this: Run, found: Outcome) -> None:
 def assess(this: Run, manager: ocp.CheckpointManager) -> Outcome:
     """Scores of the last and, where it is another, the best checkpoint; label quality of the last."""
     last, best = checkpoints.newest(manager), manager.best_step()
-    found = Outcome({}, {}, NO_LABELS)
+    found = Outcome({}, {}, NO_LABELS, 0)
     steps = {"last": last} if best is None or best == last else {"last": last, "best": best}
     for which, step in steps.items():
         state = open_checkpoint(this, manager, step).state
         name = f"{which} (epoch {step / this.setting.steps_per_epoch:g})"
-        found.scores[name], found.precision[name] = test_scores(this, state)
+        found.scores[name], found.precision[name], left_out = test_scores(this, state)
+        found = found._replace(left_out=left_out)
         if which == "last":
             found = found._replace(quality=corrected_labels(this, state))
     return found
 
 
-def test_scores(this: Run, state: TrainState) -> tuple[Scores, np.ndarray]:
-    """Scores, and AP [C], on the known labels of the test split."""
+def test_scores(this: Run, state: TrainState) -> tuple[Scores, np.ndarray, int]:
+    """Scores, and AP [C], on the known labels of the test split; how many of its images could not be read."""
     dataset = this.setting.dataset
-    batches = loaders.test_batches(this.config, this.setting, this.mesh.size)
-    logits = evaluation.predict_all(this.predict, state.params, state.rest, batches)
-    labels = dataset.test.labels
-    return evaluation.scores(logits, labels, dataset.groups), evaluation.average_precision(logits, labels)
+    feed = loaders.test_batches(this.config, this.setting, this.mesh)
+    logits = evaluation.predict_all(this.predict, state.params, state.rest, feed, len(dataset.test.labels))
+    read = evaluation.read(logits)
+    logits, labels = logits[read], np.asarray(dataset.test.labels)[read]
+    precision = evaluation.average_precision(logits, labels)
+    return evaluation.scores(logits, labels, dataset.groups), precision, int((~read).sum())
 
 
 def corrected_labels(this: Run, state: TrainState) -> Scores | str:
@@ -86,15 +94,19 @@ def corrected_labels(this: Run, state: TrainState) -> Scores | str:
         return NO_LABELS
     if not is_clean(truth):
         return NO_TRUTH
-    rows = len(this.setting.train)
-    soft, hard = jax.tree.map(lambda table: np.asarray(table)[:rows], jax.jit(this.method.beliefs)(state.method))
-    return evaluation.label_quality(soft, hard, truth[this.setting.train], this.setting.served)
+    return quality.measure(this.method, state.method, this.setting)
 
 
-def notes(this: Run) -> list[str]:
-    """What a reader of the table has to know of the test split."""
+def notes(this: Run, outcome: Outcome) -> list[str]:
+    """What a reader of the table has to know of the test split, and of images that could not be read."""
     labels, names = this.setting.dataset.test.labels, this.setting.dataset.class_names
     empty = [names[j] for j in np.flatnonzero(~(labels == LabelState.POSITIVE).any(0))]
     unsure = int((labels > LabelState.POSITIVE).sum())
     found = [f"no test positives, left out of the means: {', '.join(empty)}"] if empty else []
-    return found + ([f"{unsure} test labels are not known and not counted"] if unsure else [])
+    found += [f"{unsure} test labels are not known and not counted"] if unsure else []
+    found += [f"{outcome.left_out} test images cannot be read and are not counted"] if outcome.left_out else []
+    unread = records.unreadable(this.workdir)
+    which = ", ".join(map(str, sorted(set(unread))))
+    return found + (
+        [f"training images that could not be read (index {which}) were replaced {len(unread)} times"] if unread else []
+    )

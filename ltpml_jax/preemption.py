@@ -7,7 +7,6 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterator
-from typing import Any
 
 EXIT_STATUS = 128 + signal.SIGTERM  # what a shell reports of a process that SIGTERM ended
 _came = threading.Event()
@@ -37,11 +36,3 @@ def watched() -> Iterator[None]:
 def asked() -> bool:
     """Whether SIGTERM came."""
     return _came.is_set()
-
-
-def until_asked(batches: Iterator[Any]) -> Iterator[Any]:
-    """The batches; PreemptedError in place of the next one as soon as SIGTERM came."""
-    for batch in batches:
-        if asked():
-            raise PreemptedError
-        yield batch

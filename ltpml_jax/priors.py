@@ -30,10 +30,8 @@ class Prior(NamedTuple):
     train_size: jax.Array | np.ndarray
 
 
-def estimate_flip_rate(candidates: np.ndarray) -> float:
-    """Posterior mean of the flip rate q of candidate sets [N, C]; see the module's text for the model."""
-    n = candidates.shape[0]
-    columns = candidates.sum(0, dtype=np.int64)
+def estimate_flip_rate(columns: np.ndarray, n: int) -> float:
+    """Posterior mean of the flip rate q, from column sums int [C] of n candidate sets; the model is above."""
     rates = np.linspace(0, min((columns.min() + 4 * np.sqrt(n)) / n, 1), RATES, endpoint=False)
     frequency = np.geomspace(1 / n, 1, FREQUENCIES)
     on = np.clip(rates[:, None] + (1 - rates[:, None]) * frequency, 1e-12, 1 - 1e-12)
@@ -57,21 +55,20 @@ def _column_likelihood(column: int, n: int, on: np.ndarray, first: np.ndarray, l
     return np.log(np.maximum(mean, 1e-300)) + peak
 
 
-def unbiased_counts(candidates: np.ndarray, flip_rate: float) -> np.ndarray:
-    """Unbiased class counts float64 [C] of candidate sets [N, C] at a known flip rate; may be negative."""
-    n = candidates.shape[0]
-    return (candidates.sum(0, dtype=np.float64) - flip_rate * n) / (1 - flip_rate)
+def unbiased_counts(columns: np.ndarray, n: int, flip_rate: float) -> np.ndarray:
+    """Unbiased class counts float64 [C] at a known flip rate, of n candidate sets; may be negative."""
+    return (columns - flip_rate * n) / (1 - flip_rate)
 
 
-def estimated_prior(candidates: np.ndarray) -> Prior:
-    """Prior from candidate sets [N, C] alone. Counts are cut at 1, since a loss divides by them."""
-    counts = unbiased_counts(candidates, estimate_flip_rate(candidates))
-    return _prior(np.maximum(counts, 1), candidates.shape[0])
+def estimated_prior(columns: np.ndarray, n: int) -> Prior:
+    """Prior from the column sums int [C] of n candidate sets alone; counts are cut at 1, as a loss divides by them."""
+    counts = unbiased_counts(columns, n, estimate_flip_rate(columns, n))
+    return _prior(np.maximum(counts, 1), n)
 
 
-def oracle_prior(labels: np.ndarray) -> Prior:
-    """Prior from the true labels [N, C], as the reference uses it."""
-    return _prior(labels.sum(0), labels.shape[0])
+def oracle_prior(columns: np.ndarray, n: int) -> Prior:
+    """Prior from the column sums int [C] of n true labels, as the reference uses it."""
+    return _prior(columns, n)
 
 
 def _prior(counts: np.ndarray, size: int) -> Prior:

@@ -6,6 +6,7 @@ speed goes to TensorBoard and to the progress line.
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ EVENTS = "tensorboard"
 class Records:
     """Appends to a run's records; starts by cutting off what lies after the checkpoint it goes on from."""
 
-    def __init__(self, workdir: Path, step: int) -> None:
-        """Go on after `step` steps; 0 begins anew."""
-        self.path = workdir / FILE
+    def __init__(self, workdir: Path, step: int, writes: bool = True) -> None:
+        """Go on after `step` steps; 0 begins anew. Where it does not write, another process does."""
+        self.path, self.events = workdir / FILE, None
+        if not writes:
+            return
         kept = kept_lines(self.path, step)
         temporary = self.path.with_suffix(".tmp")
         temporary.write_text("".join(kept))
@@ -32,6 +35,8 @@ class Records:
 
     def write(self, lines: list[dict[str, Any]]) -> None:
         """Append records, each with its `step`; numbers also become TensorBoard scalars."""
+        if self.events is None:
+            return
         with self.path.open("a") as file:
             file.writelines(json.dumps(clean(line)) + "\n" for line in lines)
         for line in lines:
@@ -41,9 +46,12 @@ class Records:
         self.events.flush()
 
     def epoch_losses(self, epoch: int) -> list[float]:
-        """The losses of an epoch's steps so far; from the file, since a run that goes on has not seen them all."""
+        """The losses of an epoch's steps so far; from the file, since a run that goes on has not seen them all.
+
+        Those that are not finite are left out.
+        """
         lines = map(json.loads, self.path.read_text().splitlines())
-        return [line["loss"] for line in lines if line["epoch"] == epoch and "loss" in line]
+        return [line["loss"] for line in lines if line["epoch"] == epoch and line.get("loss") is not None]
 
     def has_epoch(self, step: int) -> bool:
         """Whether the summary of the epoch that ends with `step` is written."""
@@ -52,11 +60,19 @@ class Records:
 
     def scalar(self, name: str, value: float, step: int) -> None:
         """A number for TensorBoard alone."""
-        self.events.add_scalar(name, value, step)
+        if self.events:
+            self.events.add_scalar(name, value, step)
 
     def close(self) -> None:
         """Close the event file."""
-        self.events.close()
+        if self.events:
+            self.events.close()
+
+
+def unreadable(workdir: Path) -> list[int]:
+    """Index of every training image that could not be read, as often as it should have been."""
+    lines = map(json.loads, kept_lines(workdir / FILE, sys.maxsize))
+    return [index for line in lines for index in line.get("unreadable", [])]
 
 
 def kept_lines(path: Path, step: int) -> list[str]:

@@ -5,15 +5,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 
-from ltpml_jax import checkpoints, evaluation, methods, network
+from ltpml_jax import checkpoints, cluster, evaluation, methods, network
 from ltpml_jax.config import differences, from_json
 from ltpml_jax.data.setting import Setting, make_setting
 from ltpml_jax.errors import UserError
 from ltpml_jax.models import classifier
-from ltpml_jax.state import ROW_MULTIPLE, TrainState, batch_sharding, init_state, pad_rows, state_shardings
+from ltpml_jax.state import ROW_MULTIPLE, TrainState, batch_sharding, init_state, padded, state_shardings
 from ltpml_jax.step import Step, jit_step, make_stages
 from ltpml_jax.types import Config
 
@@ -35,11 +37,16 @@ class Run(NamedTuple):
 
 
 def choose_devices(config: Config) -> list[Any]:
-    """The local devices to use; UserError where there are too few or the batch does not divide among them."""
-    devices, wanted = jax.local_devices(), config.train.devices
-    if wanted > len(devices):
-        raise UserError(f"config.train.devices is {wanted}, but this machine has {len(devices)}; lower it.")
-    count = wanted or len(devices)
+    """The devices to use, process by process; UserError where there are too few or the batch does not divide."""
+    wanted = config.train.devices
+    by_process = [
+        sorted(jax.local_devices(process), key=lambda device: device.id) for process in range(jax.process_count())
+    ]
+    fewest = min(map(len, by_process))
+    if wanted > fewest:
+        raise UserError(f"config.train.devices is {wanted}, but this machine has {fewest}; lower it.")
+    chosen = [device for devices in by_process for device in devices[: wanted or None]]
+    count = len(chosen)
     if ROW_MULTIPLE % count:  # the tables would be padded to another shape, and checkpoints would hang on it
         raise UserError(f"{count} devices cannot share the run; set config.train.devices to 1, 2, 4, 8, ...")
     if config.data.batch_size % count:
@@ -47,7 +54,7 @@ def choose_devices(config: Config) -> list[Any]:
             f"config.data.batch_size is {config.data.batch_size} and does not divide among {count} devices; change it, "
             "or set config.train.devices."
         )
-    return devices[:count]
+    return chosen
 
 
 def prepare(config: Config, workdir: Path, mesh: Mesh, pretrained: bool) -> Run:
@@ -59,7 +66,8 @@ def assemble(config: Config, setting: Setting, workdir: Path, mesh: Mesh, pretra
     """The same, of a setting that is there."""
     method = methods.build(config)
     parts = network.build(config, len(setting.dataset.class_names), pretrained)
-    labels = jax.ShapeDtypeStruct(pad_rows(setting.served, mesh.size).shape, setting.served.dtype)
+    size, classes = setting.served.shape
+    labels = jax.ShapeDtypeStruct((padded(size), classes), jnp.int8)
     shapes = jax.eval_shape(lambda table: _init(config, setting, method, parts, table), labels)
     shardings = state_shardings(shapes, method, mesh)
     predict = evaluation.make_predict(classifier.make_forward(parts.graphdef), mesh)
@@ -68,7 +76,14 @@ def assemble(config: Config, setting: Setting, workdir: Path, mesh: Mesh, pretra
 
 def fresh_state(this: Run) -> TrainState:
     """The state that training begins with, laid out over the devices."""
-    labels = jax.device_put(pad_rows(this.setting.served, this.mesh.size), batch_sharding(this.mesh))
+    served = this.setting.served
+    shape = (padded(len(served)), served.shape[1])
+
+    def shard(index: Any) -> np.ndarray:
+        start, stop, _ = index[0].indices(shape[0])
+        return served.stretch(start, stop)
+
+    labels = jax.make_array_from_callback(shape, batch_sharding(this.mesh), shard)
     make = jax.jit(
         lambda parts, table: _init(this.config, this.setting, this.method, parts, table), out_shardings=this.shardings
     )
@@ -103,17 +118,21 @@ def open_newest(this: Run, manager: ocp.CheckpointManager) -> checkpoints.Restor
 
     Raises the newest one's UserError where none can be read, and that of a checkpoint of other data or another config.
     """
-    damaged: dict[int, checkpoints.DamagedError] = {}
+    damaged: dict[int, str] = {}
     for step in sorted(manager.all_steps(), reverse=True):
+        restored, what = None, ""
         try:
             restored = open_checkpoint(this, manager, step)
         except checkpoints.DamagedError as error:
-            damaged[step] = error
+            what = error.what
+        told = next(filter(None, cluster.exchange(what)), "")  # another process may have met the damage
+        if told or restored is None:
+            damaged[step] = told
             continue
-        for bad, error in damaged.items():
-            log.warning("WARNING: %s It is now %s.", error.what, checkpoints.set_aside(manager, bad))
+        for bad, what in damaged.items():
+            log.warning("WARNING: %s It is now %s.", what, checkpoints.set_aside(manager, bad))
         return restored
-    raise next(iter(damaged.values()))
+    raise checkpoints.DamagedError(next(iter(damaged.values())))
 
 
 def compile_step(this: Run) -> Step:

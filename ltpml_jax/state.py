@@ -1,6 +1,5 @@
 """The training state: one pytree of arrays, which is also what a checkpoint holds."""
 
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -18,9 +17,13 @@ ROW_MULTIPLE = 256  # tables are padded to this, so that their shape is the same
 
 
 class TrainState(NamedTuple):
-    """step int32 []; key uint32 [2], the base key; trainable params; rest: frozen params and BatchNorm statistics."""
+    """step int32 []; skipped int32 [], how many steps in a row up to now were not applied.
+
+    key: uint32 [2], the base key; params: those that train; rest: frozen ones and BatchNorm statistics.
+    """
 
     step: jax.Array
+    skipped: jax.Array
     key: jax.Array
     params: Any
     rest: Any
@@ -33,10 +36,9 @@ def make_mesh(devices: list[Any]) -> Mesh:
     return Mesh(np.asarray(devices), (AXIS,))
 
 
-def pad_rows(table: np.ndarray, devices: int) -> np.ndarray:
-    """Append zero rows to a table [N, C] until its rows divide among the devices."""
-    multiple = math.lcm(ROW_MULTIPLE, devices)
-    return np.pad(table, ((0, -len(table) % multiple), (0, 0)))
+def padded(rows: int) -> int:
+    """Rows of the state's tables for so many samples; those at the end stay zero."""
+    return rows + -rows % ROW_MULTIPLE
 
 
 def init_state(
@@ -45,7 +47,7 @@ def init_state(
 ) -> TrainState:  # fmt: skip
     """A fresh state; labels [N, C] are the candidate sets, padded with zero rows."""
     key = jax.random.key_data(jax.random.key(seed))
-    return TrainState(jnp.int32(0), key, params, rest, optimizer.init(params), method.init(labels, prior))
+    return TrainState(jnp.int32(0), jnp.int32(0), key, params, rest, optimizer.init(params), method.init(labels, prior))
 
 
 def state_shardings(state: TrainState, method: Method, mesh: Mesh) -> TrainState:
@@ -60,3 +62,10 @@ def state_shardings(state: TrainState, method: Method, mesh: Mesh) -> TrainState
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """Sharding of batches: the first axis over all devices."""
     return NamedSharding(mesh, P(AXIS))
+
+
+def own_part(mesh: Mesh, size: int) -> slice:
+    """The places of a batch of `size` that lie on this process's devices."""
+    parts = batch_sharding(mesh).addressable_devices_indices_map((size,)).values()
+    bounds = [part[0].indices(size) for part in parts if part is not None]
+    return slice(min(start for start, *_ in bounds), max(stop for _, stop, _ in bounds))

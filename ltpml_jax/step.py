@@ -75,11 +75,15 @@ def make_stages(
     def finish(state: TrainState, batch: Batch, work: Work) -> tuple[TrainState, Metrics]:
         for stage in method.passes[1:]:
             work = run(stage, state, batch, work)
-        learned, diagnostics = method.update(context(state, batch, work.images), work.carry)
         updates, opt_state = optimizer.update(work.grads, state.opt_state, state.params)
+        applies = finite((work.losses, updates))
+        ctx = context(state, batch, work.images)._replace(applies=applies)
+        learned, diagnostics = method.update(ctx, work.carry)
         params = optax.apply_updates(state.params, updates)
-        new = TrainState(state.step + 1, state.key, params, work.rest, opt_state, learned)
-        return new, step_metrics(work) | diagnostics
+        skipped = jnp.where(applies, 0, state.skipped + 1)
+        new = TrainState(state.step, skipped, state.key, params, work.rest, opt_state, learned)
+        new = keep_unless(applies, new, state._replace(skipped=skipped), method)
+        return new._replace(step=state.step + 1), step_metrics(work) | diagnostics | {"skipped": skipped}
 
     return Stages(first, finish)
 
@@ -97,6 +101,26 @@ def accumulate(stage: Pass, ctx: Context, value_and_grad: Callable, params: Any,
         carry, rest = jax.tree.map(lambda new, old: jnp.where(counts, new, old), (carry, rest), (work.carry, work.rest))
     grads = jax.tree.map(jnp.add, work.grads, grads)
     return Work(work.images, grads, (*work.losses, loss), rest, carry)
+
+
+def finite(tree: Any) -> jax.Array:
+    """Bool []: whether no leaf holds a NaN or an infinity."""
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
+
+
+def keep_unless(applies: jax.Array, new: TrainState, old: TrainState, method: Method) -> TrainState:
+    """The new state where the step applies, else the old one; tables by sample are left to the method."""
+
+    def choose(new: Any, old: Any) -> Any:
+        return jax.tree.map(lambda leaf, before: jnp.where(applies, leaf, before), new, old)
+
+    def without_tables(state: TrainState) -> TrainState:
+        return state._replace(method=state.method._replace(**dict.fromkeys(method.rows))) if method.rows else state
+
+    chosen = choose(without_tables(new), without_tables(old))
+    if not method.rows:
+        return chosen
+    return chosen._replace(method=chosen.method._replace(**{name: getattr(new.method, name) for name in method.rows}))
 
 
 def step_keys(state: TrainState) -> Keys:

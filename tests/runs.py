@@ -5,9 +5,11 @@ import functools
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ SMALL = {
     "data.image_size": 32,
     "train.epochs": 2,
     "eval.batch_size": 190,
+    "train.step_limit": 60.0,  # after a fifth of it, a process that is not heard of counts as dead
 }
 
 
@@ -100,10 +103,38 @@ def environment() -> dict[str, str]:
     return kept | {name.upper(): str(value) for name, value in CACHE.items()}
 
 
-def start(arguments: list[str]) -> subprocess.Popen[str]:
+def start(arguments: list[str], **variables: str) -> subprocess.Popen[str]:
     """A process whose output is kept."""
     pipe = subprocess.PIPE
-    return subprocess.Popen(arguments, cwd=ROOT, env=environment(), stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen(arguments, cwd=ROOT, env=environment() | variables, stdout=pipe, stderr=pipe, text=True)
+
+
+def start_all(arguments: list[Any], processes: int, devices: int = 1) -> list[subprocess.Popen[str]]:
+    """A command (or one for each) as several processes of one run, each with so many virtual devices."""
+    commands = arguments if isinstance(arguments[0], list) else [arguments] * processes
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    shared = {
+        "JAX_COORDINATOR_ADDRESS": address,
+        "JAX_NUM_PROCESSES": str(processes),
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+    }
+    return [start(one, **shared, JAX_PROCESS_ID=str(number)) for number, one in enumerate(commands)]
+
+
+def wait_all(processes: list[subprocess.Popen[str]], seconds: float = 300) -> list[subprocess.CompletedProcess[str]]:
+    """Their ends; those that do not come within the time are killed."""
+    deadline, ended = time.monotonic() + seconds, []
+    for process in processes:
+        try:
+            out, err = process.communicate(timeout=max(deadline - time.monotonic(), 0.1))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, err = process.communicate()
+        ended.append(subprocess.CompletedProcess(process.args, process.returncode, out, err))
+    return ended
 
 
 def call(arguments: list[str]) -> subprocess.CompletedProcess[str]:

@@ -23,7 +23,9 @@ FACTS = {"candidates": "abc", "config": "{}"}
 def state(step: int, width: int = 3) -> TrainState:
     key = jax.random.key_data(jax.random.key(step))
     params = {"w": jnp.arange(width, dtype=jnp.float32) / 7 + step}
-    return TrainState(jnp.int32(step), key, params, {"mean": jnp.zeros(2)}, (params,), {"soft": jnp.ones((4, 2))})
+    return TrainState(
+        jnp.int32(step), jnp.int32(0), key, params, {"mean": jnp.zeros(2)}, (params,), {"soft": jnp.ones((4, 2))}
+    )
 
 
 def shapes(width: int = 3) -> TrainState:

@@ -192,6 +192,8 @@ def test_what_the_result_does_not_hang_on_may_change(tmp_path):
     settle(config, tmp_path)
     config.data.dir, config.data.workers, config.data.threads = "elsewhere", 3, 5
     config.train.devices, config.train.checkpoint_every, config.eval.batch_size = 2, 7, 64
+    config.train.max_skipped, config.train.start_limit, config.train.step_limit = 1, 0.0, 5.0
+    config.data.unreadable = "skip"
     check_workdir(config, tmp_path)
     assert {name for name, value in fields(config).items() if value != fields(digits_mlt.get_config())[name]} == set(
         configs_of_runs.FREE

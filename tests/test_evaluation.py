@@ -3,11 +3,12 @@
 import jax
 import numpy as np
 import pytest
-from jax.sharding import Mesh
 
 from ltpml_jax import evaluation
 from ltpml_jax.data.labels import class_groups
 from ltpml_jax.errors import UserError
+from ltpml_jax.feed import Feed
+from ltpml_jax.state import make_mesh
 
 NAN = float("nan")
 
@@ -72,25 +73,6 @@ def test_labels_that_are_not_known_do_not_count():
     assert got["micro_F1"] == pytest.approx(flat["micro_F1"])
 
 
-def test_label_quality_by_hand():
-    candidates = np.array([[1, 1, 0], [1, 0, 1], [0, 1, 1]])
-    truth = np.array([[1, 0, 0], [0, 0, 1], [0, 1, 0]])
-    soft = np.array([[0.9, 0.8, 0.99], [0.3, 0.95, 0.5], [0.99, 0.4, 0.2]])  # 0.9x outside of candidates: not seen
-    hard = np.array([[1, 1, 0], [0, 0, 1], [0, 0, 0]])
-    got = evaluation.label_quality(soft, hard, truth, candidates)
-    # Candidates by soft label: 0.9 true, 0.8 false, 0.5 true, 0.4 true, 0.3 false, 0.2 false.
-    assert got["soft_label_AP"] == pytest.approx(100 * (1 + 2 / 3 + 3 / 4) / 3)
-    assert got["hard_label_precision"] == pytest.approx(100 * 2 / 3)
-    assert got["hard_label_recall"] == pytest.approx(100 * 2 / 3)
-
-
-def test_label_quality_without_a_true_candidate():
-    nothing = np.zeros((2, 2), int)
-    got = evaluation.label_quality(np.ones((2, 2)), nothing, nothing, np.ones((2, 2), int))
-    assert np.isnan(got["soft_label_AP"])
-    assert got["hard_label_precision"] == got["hard_label_recall"] == 0.0
-
-
 def mean_pixels(params, rest, images, *, train, mask, dropout_key):
     """A network of one class whose logit is the mean of the normalised image, times a parameter."""
     assert not train and mask is None and dropout_key is None
@@ -105,12 +87,17 @@ def batches(values, size):
         yield {"image": image, "mask": np.arange(size) < len(part)}
 
 
+def predicted(mesh, parameter, values) -> np.ndarray:
+    blank = {"image": np.zeros((8, 2, 2, 3), np.uint8), "mask": np.zeros(8, bool)}
+    feed = Feed(batches(values, 8), mesh, 8, blank, ("mask",), -(-len(values) // 8))
+    return evaluation.predict_all(evaluation.make_predict(mean_pixels, mesh), parameter, None, feed, len(values))
+
+
 @pytest.mark.parametrize("devices", [1, 2, 8])
 @pytest.mark.parametrize("count", [8, 16, 21])
 def test_every_image_counts_once_and_in_order(devices, count):
-    predict = evaluation.make_predict(mean_pixels, Mesh(np.array(jax.devices()[:devices]), ("data",)))
     values = np.arange(count) * 7
-    got = evaluation.predict_all(predict, 2.0, None, batches(values, 8))
+    got = predicted(make_mesh(jax.devices()[:devices]), 2.0, values)
     mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     expected = 2 * ((values[:, None] / 255 - mean) / deviation).mean(1)
     assert got.shape == (count, 1) and got.dtype == np.float32
@@ -119,6 +106,5 @@ def test_every_image_counts_once_and_in_order(devices, count):
 
 @pytest.mark.parametrize("broken", [NAN, float("inf")])
 def test_outputs_that_are_not_finite_are_refused(broken):
-    predict = evaluation.make_predict(mean_pixels, Mesh(np.array(jax.devices()[:1]), ("data",)))
     with pytest.raises(UserError, match="not finite.*lower config.optim.learning_rate"):
-        evaluation.predict_all(predict, broken, None, batches(np.arange(8), 8))
+        predicted(make_mesh(jax.devices()[:1]), broken, np.arange(8))

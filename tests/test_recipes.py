@@ -19,11 +19,9 @@ from configs import (
 )
 from ltpml_jax.config import fields, validate
 from ltpml_jax.data import loaders
-from ltpml_jax.data.listing import ListedSplit, Listing
-from ltpml_jax.data.writing import writer
 from ltpml_jax.setup import assemble, compile_step, fresh_state, prepare
 from ltpml_jax.state import make_mesh
-from tests.trees import plant
+from tests import trees
 
 RECIPES = {
     "voc_mlt": (voc_mlt, 20),
@@ -98,34 +96,20 @@ def described(leaf) -> tuple:
     return leaf.shape, np.dtype(leaf.dtype)
 
 
-def tree(folder: Path, dataset: str, classes: int) -> Path:
-    """A prepared dataset of a few generated photographs whose classes have a tail."""
-    rng = np.random.default_rng(0)
-    splits = {}
-    for split, images in (("train", 60), ("test", 12)):
-        ids = [f"{split}/{row}.jpg" for row in range(images)]
-        plant(folder / split, ids, originals=3, sizes=((120, 90), (90, 120)))
-        states = (rng.random((images, classes)) < np.geomspace(0.5, 0.05, classes)).astype(np.int8)
-        splits[split] = ListedSplit(ids, [str(folder / split / name) for name in ids], states)
-    writer.write(dataset, Listing(tuple(f"c{j}" for j in range(classes)), splits), folder / "out", jobs=1)
-    return folder / "out"
-
-
 @pytest.mark.parametrize("name", RECIPES)
 def test_two_steps_of_every_recipe_at_reduced_size(name, tmp_path):
     """From files to losses, through everything a run uses."""
     module, classes = RECIPES[name]
     config = module.get_config()
     config.update_from_flattened_dict({
-        "data.dir": str(tree(tmp_path, name.removesuffix("_reference"), classes)),
+        "data.dir": str(trees.prepared(tmp_path, name.removesuffix("_reference"), classes)),
         "data.image_size": 32, "data.batch_size": 16, "model.backbone": "resnet18", "model.pretrained": "",
     })  # fmt: skip
     run = prepare(config, tmp_path, make_mesh(jax.devices()[:1]), pretrained=True)
     state, step, losses = fresh_state(run), compile_step(run), []
-    with contextlib.closing(loaders.train_iterator(config, run.setting)) as batches:
+    with contextlib.closing(loaders.train_iterator(config, run.setting, run.mesh)) as batches:
         for _ in range(2):
             batch = next(batches)
-            del batch["digest"]
             state, metrics = step(state, batch)
             losses.append(float(metrics["loss"]))
     assert int(state.step) == 2 and np.isfinite(losses).all() and losses[0] != losses[1]

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from jax.sharding import SingleDeviceSharding
 
 from ltpml_jax import lock, preemption, train
 from ltpml_jax.data import loaders
@@ -77,8 +78,12 @@ def assert_same(workdir: Path, expected: Path) -> None:
 
 
 def leaves(folder: Path) -> dict[str, np.ndarray]:
+    """All arrays, also those that another number of devices saved."""
+    here = SingleDeviceSharding(jax.devices()[0])
     with ocp.StandardCheckpointer() as reader:
-        tree = reader.restore(folder / "state")
+        saved = reader.metadata(folder / "state").item_metadata.tree
+        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), saved)
+        tree = reader.restore(folder / "state", shapes)
     found = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in found}
 
@@ -106,13 +111,26 @@ def test_a_run_that_is_killed_comes_to_the_same(uninterrupted, tmp_path):
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 7, "epoch": 0, "batch": "a1b2')  # torn by the kill
     kill_when(tmp_path, saved(4 * EVERY))
+    for file in (tmp_path / "checkpoints" / str(4 * EVERY)).glob("checksums.json"):
+        file.unlink()  # as if killed a moment earlier, before it was saved to its end
     left_over = tmp_path / "checkpoints" / f"{5 * EVERY}.orbax-checkpoint-tmp"
     if not left_over.exists():
         shutil.copytree(tmp_path / "checkpoints" / str(4 * EVERY), left_over)
     (left_over / "_CHECKPOINT_METADATA").unlink(missing_ok=True)
     done = runs.call(command(tmp_path))
     assert done.returncode == 0, done.stderr
-    assert f"Going on from step {4 * EVERY}" in done.stderr
+    assert f"The checkpoint of step {4 * EVERY} was not saved to its end" in done.stderr
+    assert f"Going on from step {3 * EVERY}" in done.stderr
+    assert_same(tmp_path, uninterrupted)
+
+
+def test_a_run_whose_first_checkpoint_was_not_saved_to_its_end_begins_anew(uninterrupted, tmp_path):
+    kill_when(tmp_path, saved(EVERY))
+    for file in (tmp_path / "checkpoints").glob("*/checksums.json"):
+        file.unlink()
+    done = runs.call(command(tmp_path))
+    assert done.returncode == 0 and "was not saved to its end" in done.stderr, done.stderr
+    assert "Going on" not in done.stderr
     assert_same(tmp_path, uninterrupted)
 
 
@@ -154,12 +172,17 @@ def test_sigterm_in_an_evaluation_saves_what_it_evaluates(tmp_path, monkeypatch,
     """A real signal, sent by this process to itself before a batch of the evaluation; validation has one batch."""
     plain, seen = getattr(loaders, batches), []
 
-    def interrupted(*arguments):
-        for batch in plain(*arguments):
-            seen.append(batch)
+    def interrupting(parts):
+        for part in parts:
+            seen.append(part)
             if len(seen) == number:
                 os.kill(os.getpid(), signal.SIGTERM)
-            yield batch
+            yield part
+
+    def interrupted(*arguments):
+        feed = plain(*arguments)
+        feed.parts = interrupting(feed.parts)
+        return feed
 
     before = signal.getsignal(signal.SIGTERM)
     config = runs.config(train__checkpoint_every=4)

@@ -17,6 +17,10 @@ CANDIDATES = np.array([[1, 1, 0], [0, 1, 0], [1, 1, 1]], np.int8)
 PRIOR = Prior(np.array([2.0, 3.0, 1.0]), np.array(3.0))
 
 
+def pad(table: np.ndarray) -> np.ndarray:
+    return np.pad(table, ((0, states.padded(len(table)) - len(table)), (0, 0)))
+
+
 def fresh(method, table: np.ndarray) -> states.TrainState:
     params = {"W": jnp.ones((2, 3))}
     return states.init_state(
@@ -25,7 +29,7 @@ def fresh(method, table: np.ndarray) -> states.TrainState:
 
 
 def test_initial_state_of_ndlp_by_hand():
-    state = fresh(NDLP, states.pad_rows(CANDIDATES, 1))
+    state = fresh(NDLP, pad(CANDIDATES))
     assert state.step.dtype == jnp.int32 and int(state.step) == 0
     assert state.key.shape == (2,) and state.key.dtype == jnp.uint32
     method = state.method
@@ -45,16 +49,13 @@ def test_the_seed_decides_the_key():
     assert (np.asarray(one.key) != np.asarray(other.key)).any()
 
 
-@pytest.mark.parametrize(("rows", "devices", "want"), [(1, 1, 256), (256, 8, 256), (257, 2, 512), (10, 3, 768)])
-def test_pad_rows_divides_among_the_devices(rows, devices, want):
-    table = np.ones((rows, 2), np.int8)
-    padded = states.pad_rows(table, devices)
-    assert padded.shape == (want, 2) and padded.dtype == np.int8
-    assert padded[:rows].all() and not padded[rows:].any()
+@pytest.mark.parametrize(("rows", "want"), [(1, 256), (256, 256), (257, 512), (0, 0)])
+def test_tables_are_padded_to_a_multiple_of_every_number_of_devices(rows, want):
+    assert states.padded(rows) == want
 
 
 def test_padding_changes_no_class_statistic():
-    one, other = fresh(NDLP, CANDIDATES).method, fresh(NDLP, states.pad_rows(CANDIDATES, 8)).method
+    one, other = fresh(NDLP, CANDIDATES).method, fresh(NDLP, pad(CANDIDATES)).method
     np.testing.assert_array_equal(one.column_sum.value, other.column_sum.value)
     np.testing.assert_array_equal(one.candidate_count, other.candidate_count)
 
@@ -62,7 +63,7 @@ def test_padding_changes_no_class_statistic():
 def test_only_the_tables_of_a_method_are_sharded():
     mesh = states.make_mesh(jax.devices())
     assert mesh.axis_names == ("data",) and mesh.size == 8
-    state = fresh(NDLP, states.pad_rows(CANDIDATES, 8))
+    state = fresh(NDLP, pad(CANDIDATES))
     shardings = states.state_shardings(state, NDLP, mesh)
     assert shardings.method.confidence.spec == P("data")
     rest = jax.tree.leaves(shardings._replace(method=shardings.method._replace(confidence=None)))
@@ -84,3 +85,7 @@ def test_batches_are_split_by_their_first_axis():
     mesh = states.make_mesh(jax.devices())
     placed = jax.device_put(np.zeros((16, 5)), states.batch_sharding(mesh))
     assert {shard.data.shape for shard in placed.addressable_shards} == {(2, 5)}
+
+
+def test_a_process_with_all_devices_makes_every_place_of_a_batch():
+    assert states.own_part(states.make_mesh(jax.devices()), 16) == slice(0, 16)

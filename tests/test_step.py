@@ -12,7 +12,7 @@ import optax
 import pytest
 
 from ltpml_jax import losses, state, step
-from ltpml_jax.methods import supervised
+from ltpml_jax.methods import ndlp_parts, supervised
 from ltpml_jax.methods.ndlp import ndlp
 from ltpml_jax.priors import Prior
 from tests.methods import test_ndlp as tiny
@@ -111,7 +111,27 @@ def test_a_supervised_step_is_plain_gradient_descent():
     want = 1 - 0.5 * x.T @ (probability - y) / y.size
     np.testing.assert_allclose(after.params, want, rtol=1e-5)
     np.testing.assert_allclose(metrics["loss"], losses.bce(x @ np.asarray(weights), y).mean(), rtol=1e-5)
-    assert int(after.step) == 1 and set(metrics) == {"loss", "loss_pass1"}
+    assert int(after.step) == 1 and set(metrics) == {"loss", "loss_pass1", "skipped"}
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_a_step_that_is_not_finite_is_not_applied(broken):
+    """And the next one goes on as if it had not been, but for the number of the step."""
+    advance, by_batch = compiled(2, True), shardings(2)[1]
+
+    def take(at: state.TrainState, number: int, value: float = 1.0) -> state.TrainState:
+        served = batch(number)
+        served["image"] = served["image"] * np.float32(value)
+        return advance(jax.device_put(at, shardings(2)[0]), jax.device_put(served, by_batch))[0]
+
+    before = jax.device_get(take(tiny.start(METHOD, epoch=1), 0))
+    after = jax.device_get(take(before, 1, broken))
+    assert (int(after.step), int(after.skipped)) == (int(before.step) + 1, 1)
+    jax.tree.map(np.testing.assert_array_equal, after._replace(step=before.step, skipped=before.skipped), before)
+    assert int(take(after, 2, broken).skipped) == 2
+    good, want = jax.device_get(take(after, 3)), jax.device_get(take(before._replace(step=after.step), 3))
+    assert int(good.skipped) == 0
+    jax.tree.map(np.testing.assert_array_equal, good, want)
 
 
 def large_step(rows: int, classes: int, devices: int) -> jax.stages.Compiled:
@@ -158,3 +178,35 @@ def test_the_work_does_not_grow_with_the_table():
     assert "f32[102400,10]" in text and not re.search(r"f32\[102400,10\]\S* copy\(", text)
     flops = [(program.cost_analysis() or {})["flops"] for program in (small, large)]
     assert flops[0] == flops[1] > 0
+
+
+def test_the_state_begins_without_a_second_table_on_any_device():
+    """And nothing of the table leaves its device."""
+    rows, classes, mesh = 102_400, 80, state.make_mesh(jax.devices())
+    prior = Prior(np.ones(classes, np.float32), np.float32(rows))
+    shapes = jax.eval_shape(lambda table: METHOD.init(table, prior), jnp.zeros((rows, classes), jnp.int8))
+    by_row, everywhere = state.batch_sharding(mesh), jax.NamedSharding(mesh, jax.P())
+    out = jax.tree.map(lambda _: everywhere, shapes)._replace(confidence=by_row)
+    table = jax.ShapeDtypeStruct((rows, classes), jnp.int8, sharding=by_row)
+    begun = jax.jit(lambda labels: METHOD.init(labels, prior), out_shardings=out).lower(table).compile()
+    moved = [line for line in begun.as_text().splitlines() if re.search(r" (all-|collective-|reduce-sc)[\w-]*\(", line)]
+    assert moved and all(size <= classes for line in moved for size in sizes(line))
+    memory, share = begun.memory_analysis(), rows * classes * 4 // 8
+    assert memory.output_size_in_bytes < 1.1 * share and memory.temp_size_in_bytes < 0.25 * share
+
+
+def test_mixup_within_blocks_moves_no_image_between_devices():
+    """A batch of 128 on 8 devices: blocks of 16 lie on one device each, the whole batch does not."""
+    wide, by_batch = 4096, state.batch_sharding(state.make_mesh(jax.devices()))
+
+    def mix(images, reliable, key, block):
+        partner = tiny.PARTS.pair_reliable(key, reliable.reshape(-1, block))
+        return ndlp_parts.mixup(images, partner, 0.7)
+
+    def moved(block: int) -> list[int]:
+        program = jax.jit(functools.partial(mix, block=block), in_shardings=(by_batch, by_batch, None))
+        text = program.lower(jnp.zeros((128, wide)), jnp.ones(128, bool), jax.random.key(0)).compile().as_text()
+        lines = [line for line in text.splitlines() if re.search(r" (all-|collective-)[\w-]*\(", line)]
+        return [size for line in lines for size in sizes(line)]
+
+    assert max(moved(128)) >= 128 * wide > 100 * max(moved(16), default=0)

@@ -5,12 +5,17 @@ import shutil
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ltpml_jax import checkpoints, evaluation, train
+from ltpml_jax import checkpoints, evaluation, network, train
+from ltpml_jax.data import loaders
+from ltpml_jax.data.setting import make_setting
 from ltpml_jax.errors import UserError
-from tests import runs
+from ltpml_jax.state import make_mesh
+from tests import runs, trees
+from tests.test_resume import leaves
 
 # Plain cross-entropy compiles fastest, for what does not hang on the method.
 PLAIN = {"method__name": "bce", "train__devices": 1, "data__batch_size": 256}
@@ -75,11 +80,63 @@ def test_going_on_with_other_devices_and_threads_is_the_same_run(tmp_path):
         assert line["loss"] == pytest.approx(expected["loss"], rel=1e-5)
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_in_a_sentence(tmp_path):
-    with pytest.raises(UserError, match=r"The loss is (nan|inf) at step \d \(epoch 1\).*Lower config.optim.learning"):
-        train.run(runs.config(**PLAIN, optim__learning_rate=1e30, data__validation=0.0), tmp_path)
-    assert runs.lines(tmp_path) == []
+def test_steps_that_are_not_finite_in_a_row_end_the_run_and_leave_what_they_were(tmp_path):
+    """The first step breaks the parameters; the second is the first that is not finite."""
+    config = runs.config(**PLAIN, optim__learning_rate=1e30, data__validation=0.0, train__max_skipped=3)
+    with pytest.raises(
+        UserError, match=r"Step 4 is the last of 3 in a row .*Lower config.optim.learning_rate.*not_finite"
+    ):
+        train.run(config, tmp_path)
+    lines = runs.lines(tmp_path)
+    assert [line.get("not_applied", 0) for line in lines] == [0, 1, 2, 3] and lines[1]["loss"] is None
     assert list((tmp_path / "checkpoints").iterdir()) == []
+    (dumped,) = (tmp_path / "not_finite").iterdir()
+    assert dumped.name == "2"
+    batch = json.loads((dumped / "batch" / "metadata").read_text())
+    assert batch["batch"] == lines[1]["batch"] and batch["step"] == 2 and len(batch["index"]) == 256
+    kept = leaves(dumped)
+    assert int(kept["['step']"]) in (2, 3, 4)
+    assert all(np.isfinite(leaf).all() for name, leaf in kept.items() if "params" in name)
+
+
+def test_a_single_step_that_is_not_finite_is_passed_over(tmp_path, monkeypatch):
+    """The batch with the brightest images, turned to NaN."""
+    config = runs.config(**PLAIN)
+    iterator = loaders.train_iterator(config, make_setting(config), make_mesh(jax.devices()[:1]))
+    means = [batch["image"].mean(dtype=np.float64) for batch in iterator]
+    worst, bound = int(np.argmax(means)), np.mean(sorted(means)[-2:])
+    plain = network.build_prepare
+
+    def poisoned(config):
+        prepare = plain(config)
+        return lambda key, images: prepare(key, images) * jnp.where(images.astype(float).mean() > bound, jnp.nan, 1.0)
+
+    monkeypatch.setattr(network, "build_prepare", poisoned)
+    train.run(config, tmp_path)
+    steps = [line for line in runs.lines(tmp_path) if "loss" in line]
+    assert [line["step"] for line in steps if "not_applied" in line] == [worst + 1]
+    assert all(line["epoch_loss"] > 0 for line in runs.lines(tmp_path) if "epoch_loss" in line)
+    assert [folder.name for folder in (tmp_path / "not_finite").iterdir()] == [str(worst + 1)]
+
+
+def own(data: Path, **changes):
+    """The config of a run on a prepared dataset of 60 photographs."""
+    small = {"data__batch_size": 8, "data__validation": 0.0, "train__epochs": 1, "data__sampler": "shuffle"}
+    return runs.config(**PLAIN | small | {"data__dir": str(data), "data__name": "mine"} | changes)
+
+
+def test_an_image_that_cannot_be_read_stops_the_run_or_is_passed_over_and_reported(tmp_path, capsys):
+    data = trees.prepared(tmp_path, "mine", 5)
+    trees.punch(data, "train/30.jpg")
+    trees.punch(data, "test/7.jpg")
+    with pytest.raises(UserError, match=r"(index|record) 30\b.*config.data.unreadable=skip"):
+        train.run(own(data), tmp_path / "run")
+    train.run(own(data, data__unreadable="skip"), tmp_path / "run")  # the same run goes on
+    bad = [line["unreadable"] for line in runs.lines(tmp_path / "run") if "unreadable" in line]
+    assert bad == [[30]]
+    table = capsys.readouterr().out
+    assert "note: training images that could not be read (index 30) were replaced 1 times" in table
+    assert "note: 1 test images cannot be read and are not counted" in table
 
 
 def test_parameters_that_break_in_the_last_step_of_an_epoch_end_it_too(tmp_path):

@@ -10,6 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ltpml_jax.data.listing import ListedSplit, Listing
+from ltpml_jax.data.writing import writer
+
 REFERENCE = Path(__file__).parent.parent.parent / "shared" / "reference" / "appendix"
 SIZES = ((500, 375), (375, 500), (500, 333), (640, 480), (480, 640))  # width, height
 
@@ -38,6 +41,28 @@ def plant(root: Path, paths: Iterable[str], originals: int = 8, sizes: tuple[tup
         place = root / path
         place.parent.mkdir(parents=True, exist_ok=True)
         os.link(stock / str(number % originals), place)
+
+
+def prepared(folder: Path, dataset: str, classes: int, images: int = 60) -> Path:
+    """A prepared dataset of a few generated photographs whose classes have a tail."""
+    rng = np.random.default_rng(0)
+    splits = {}
+    for split, number in (("train", images), ("test", 12)):
+        ids = [f"{split}/{row}.jpg" for row in range(number)]
+        plant(folder / split, ids, originals=3, sizes=((120, 90), (90, 120)))
+        states = (rng.random((number, classes)) < np.geomspace(0.5, 0.05, classes)).astype(np.int8)
+        splits[split] = ListedSplit(ids, [str(folder / split / name) for name in ids], states)
+    writer.write(dataset, Listing(tuple(f"c{j}" for j in range(classes)), splits), folder / "out", jobs=1)
+    return folder / "out"
+
+
+def punch(data: Path, name: str) -> None:
+    """Zeros in the record of the image with this id, as a bad block of a disk would leave them."""
+    (shard,) = (path for path in data.rglob("*array_record*") if name.encode() in path.read_bytes())
+    raw = bytearray(shard.read_bytes())
+    place = raw.index(name.encode())
+    raw[place : place + len(name)] = bytes(len(name))
+    shard.write_bytes(raw)
 
 
 def replace(path: Path, data: bytes) -> None:

@@ -3,6 +3,7 @@
 A 1 in such a table is a positive, so a table of clean labels is an ordinary multi-hot matrix.
 """
 
+from collections.abc import Iterator
 from enum import IntEnum
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 # Positives in the training split, after the LT-PML papers: >= 100, 20..99, < 20.
 HEAD_AT_LEAST, MEDIUM_AT_LEAST = 100, 20
 GROUPS = ("head", "medium", "tail")
+_ENTRIES = 2**22  # of a table that are looked at in one go
 
 
 class LabelState(IntEnum):
@@ -21,16 +23,33 @@ class LabelState(IntEnum):
     UNKNOWN = 3  # nobody looked
 
 
+def blocks(rows: int, columns: int) -> Iterator[slice]:
+    """Slices of the rows of a table, from beginning to end, each of a bounded number of entries; 8 divides starts."""
+    step = max(_ENTRIES // max(columns, 1) // 8 * 8, 8)
+    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
+
+
 def is_clean(states: np.ndarray) -> bool:
     """Whether every entry of states [N, C] is a known positive or negative."""
-    return not (states > LabelState.POSITIVE).any()
+    return not any((states[part] > LabelState.POSITIVE).any() for part in blocks(*states.shape))
 
 
 def class_counts(states: np.ndarray) -> np.ndarray:
     """Positives of each class, float64 [C]; an image's candidates share one positive, unknown ones count nothing."""
-    candidate = states == LabelState.CANDIDATE
-    share = 1 / np.maximum(candidate.sum(1), 1)
-    return (states == LabelState.POSITIVE).sum(0) + share @ candidate
+    total = np.zeros(states.shape[1])
+    for part in blocks(*states.shape):
+        candidate = states[part] == LabelState.CANDIDATE
+        share = 1 / np.maximum(candidate.sum(1), 1)
+        total += (states[part] == LabelState.POSITIVE).sum(0) + share @ candidate
+    return total
+
+
+def may_be_there(states: np.ndarray, unknown: str) -> np.ndarray:
+    """1 where a class is positive, a candidate, or (where `unknown` is "candidate") unknown: int8 like states."""
+    there = (states == LabelState.POSITIVE) | (states == LabelState.CANDIDATE)
+    if unknown == "candidate":
+        there |= states == LabelState.UNKNOWN
+    return there.astype(np.int8)
 
 
 def class_groups(counts: np.ndarray) -> dict[str, np.ndarray]:

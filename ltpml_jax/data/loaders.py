@@ -1,13 +1,17 @@
-"""The batches of a run: training by position, validation and test in order."""
+"""The batches of a run: training by position, validation and test in order; of each, this process's part."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jax.sharding import Mesh
 
-from ltpml_jax.data import augment, pipeline, sampler
+from ltpml_jax.data import augment, batches, pipeline, sampler
+from ltpml_jax.data.label_rows import ClassLists
 from ltpml_jax.data.setting import Setting
+from ltpml_jax.feed import Feed
+from ltpml_jax.state import own_part
 from ltpml_jax.types import Config
 
 
@@ -26,32 +30,52 @@ class Subset:
         """The record of a row, with its new number as index."""
         return {**self.records[int(self.rows[row])], "index": row}
 
+    def __repr__(self) -> str:
+        """That of the records."""
+        return repr(self.records)
 
-def train_iterator(config: Config, setting: Setting) -> Any:
+
+def train_iterator(config: Config, setting: Setting, mesh: Mesh) -> Any:
     """All training batches of the run, as a checkpointable grain iterator."""
-    data, steps = config.data, setting.steps_per_epoch
-    order = sampler.EpochOrders(data.sampler, setting.lists, steps * data.batch_size, config.train.epochs, config.seed)
-    spec = pipeline.AugmentSpec(
+    data, length = config.data, setting.steps_per_epoch * config.data.batch_size
+    class_aware = data.sampler == "class_aware"
+    lists = ClassLists.of(setting.lists) if class_aware else ClassLists(np.zeros((0, 0), np.uint8), len(setting.train))
+    order = sampler.EpochOrders(data.sampler, lists, length, config.train.epochs, config.seed)
+    spec = batches.AugmentSpec(
         data.image_size, data.min_crop, tuple(data.crop_ratio), data.flip, augment.RESIZES[data.resize]
     )
     loader = pipeline.train_loader(
         Subset(setting.dataset.train.records, setting.train), setting.served, order, spec,
-        batch_size=data.batch_size, seed=config.seed, workers=data.workers, threads=data.threads,
+        _part(config, mesh, data.batch_size), seed=config.seed, workers=data.workers, threads=data.threads,
     )  # fmt: skip
     return iter(loader)
 
 
-def validation_batches(config: Config, setting: Setting, devices: int) -> Iterator[dict]:
+def train_feed(config: Config, setting: Setting, mesh: Mesh, iterator: Any) -> Feed:
+    """The iterator's batches on their way to the devices, with what is told of each."""
+    size = config.data.batch_size
+    blank = batches.blank_train(len(_part(config, mesh, size)), config.data.image_size, setting.served.shape[1])
+    total = setting.steps_per_epoch * config.train.epochs
+    return Feed(iterator, mesh, size, blank, ("note", "index", "unreadable"), total)
+
+
+def validation_batches(config: Config, setting: Setting, mesh: Mesh) -> Feed:
     """The held-out training images, each once."""
-    return _in_order(config, setting.held_out, setting.validation, devices)
+    return _in_order(config, setting.held_out, setting.validation, mesh)
 
 
-def test_batches(config: Config, setting: Setting, devices: int) -> Iterator[dict]:
+def test_batches(config: Config, setting: Setting, mesh: Mesh) -> Feed:
     """The test images, each once."""
-    return _in_order(config, setting.dataset.test, np.arange(len(setting.dataset.test.labels)), devices)
+    return _in_order(config, setting.dataset.test, np.arange(len(setting.dataset.test.labels)), mesh)
 
 
-def _in_order(config: Config, split: Any, rows: np.ndarray, devices: int) -> Iterator[dict]:
-    batch = config.eval.batch_size + -config.eval.batch_size % devices  # rounded up: the end is padded anyway
-    resize = augment.RESIZES[config.data.resize]
-    return pipeline.eval_batches(split.records, rows, batch, config.data.image_size, config.data.threads, resize)
+def _in_order(config: Config, split: Any, rows: np.ndarray, mesh: Mesh) -> Feed:
+    size = config.eval.batch_size + -config.eval.batch_size % mesh.size  # rounded up: the end is padded anyway
+    part, resize = _part(config, mesh, size), augment.RESIZES[config.data.resize]
+    side, threads = config.data.image_size, config.data.threads
+    read: Iterator[batches.Batch] = pipeline.eval_batches(split.records, rows, part, side, threads, resize)
+    return Feed(read, mesh, size, batches.blank_in_order(len(part), side), ("mask",), -(-len(rows) // size))
+
+
+def _part(config: Config, mesh: Mesh, size: int) -> batches.Part:
+    return batches.Part(size, own_part(mesh, size), config.data.unreadable == "skip")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from ltpml_jax.data.labels import LabelState
+from ltpml_jax.data.labels import LabelState, blocks
 from ltpml_jax.errors import UserError
 
 _MAKE = "make it again with `python -m ltpml_jax.corrupt`"
@@ -32,9 +32,11 @@ class Manifest:
 
 def digest(table: np.ndarray) -> str:
     """The sha256 (64 hex digits) of a label table [N, C]: its shape and its entries as int8."""
-    table = np.ascontiguousarray(table, dtype=np.int8)
     shape = ",".join(str(side) for side in table.shape)
-    return hashlib.sha256(f"int8[{shape}]".encode() + table.tobytes()).hexdigest()
+    found = hashlib.sha256(f"int8[{shape}]".encode())
+    for part in blocks(*table.shape):
+        found.update(np.ascontiguousarray(table[part], dtype=np.int8).data)
+    return found.hexdigest()
 
 
 def save(path: epath.PathLike, table: np.ndarray, facts: dict[str, Any]) -> Manifest:
@@ -96,10 +98,15 @@ def check(found: Manifest, states: np.ndarray, name: str) -> None:
             f"The candidate sets are of {there} images and classes, {name} has {here}; use those made for {name}."
         )
     negative, positive = LabelState.NEGATIVE, LabelState.POSITIVE
-    against = (states == positive) & (found.table == negative) | (states == negative) & (found.table == positive)
-    if against.any():
+    count, first = 0, 0
+    for part in blocks(*states.shape):
+        ours, theirs = states[part], found.table[part]
+        against = (ours == positive) & (theirs == negative) | (ours == negative) & (theirs == positive)
+        first = first if count or not against.any() else part.start + int(against.any(1).argmax())
+        count += int(against.sum())
+    if count:
         raise UserError(
-            f"The candidate sets contradict {against.sum()} labels of {name}, first in row {against.any(1).argmax()} "
+            f"The candidate sets contradict {count} labels of {name}, first in row {first} "
             "(a true label that is no candidate, or the reverse): probably their rows follow another list of images; "
             "import them with --order=LIST, the list that they follow."
         )

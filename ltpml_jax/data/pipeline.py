@@ -5,91 +5,16 @@ on with other numbers of threads and workers than it began with.
 """
 
 import contextlib
-import functools
-import hashlib
 import sys
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Iterator
 
 import grain
 import numpy as np
 from absl import flags
 
 from ltpml_jax.data import augment
+from ltpml_jax.data.batches import AugmentSpec, Batch, InOrder, Part, Records, Table, TrainBatch
 from ltpml_jax.data.sampler import EpochOrders
-from ltpml_jax.errors import UserError
-
-Batch = dict[str, np.ndarray]
-_AUGMENTATION = 3  # keeps these streams apart from the sampler's
-
-
-class Records(Protocol):
-    """Random access to {"image": bytes, "index": int, "id": str, "labels": int8 [C]}; picklable."""
-
-    def __len__(self) -> int:
-        """Number of records."""
-        ...
-
-    def __getitem__(self, row: int, /) -> Mapping[str, Any]:
-        """The record of a row."""
-        ...
-
-
-@dataclass(frozen=True)
-class AugmentSpec:
-    """From an encoded training image to its pixels."""
-
-    image_size: int  # side of the result, in pixels
-    min_crop: float  # least side of the crop, as a share of the image's
-    crop_ratio: tuple[float, float]  # range of the crop's width / height
-    flip: float  # probability of mirroring
-    resize: augment.Resize  # a value of augment.RESIZES
-
-
-def _pixels(record: Mapping[str, Any], resize: augment.Resize, crop: augment.Crop, size: int) -> np.ndarray:
-    try:
-        return resize(record["image"], crop, size)
-    except ValueError as error:
-        raise UserError(
-            f"image {record['id']!r} (index {record['index']}) cannot be decoded: {error}; "
-            "delete the prepared dataset and prepare it again."
-        ) from error
-
-
-@dataclass(frozen=True)
-class _TrainBatch:
-    """Number of a batch -> the batch; a class, so that worker processes can be sent it.
-
-    Whole batches are the unit of work: each image is copied to its place while the cache still holds it.
-    """
-
-    records: Records
-    table: np.ndarray
-    order: EpochOrders
-    spec: AugmentSpec
-    size: int
-    seed: int
-
-    def __call__(self, number: int) -> Batch:
-        positions = range(number * self.size, (number + 1) * self.size)
-        rows = np.array([self.order[position] for position in positions], np.int32)
-        side, digest = self.spec.image_size, hashlib.blake2b(digest_size=16)
-        images = np.empty((self.size, side, side, 3), np.uint8)
-        for image, position, row in zip(images, positions, rows, strict=True):
-            record = self.records[int(row)]
-            image[:] = self._image(record, position)
-            # A CRC each, as a cryptographic hash of the pixels takes a fifth of the time of decoding them.
-            digest.update(f"{record['id']}\n{zlib.crc32(image.data)}\n".encode())
-        label = self.table[rows].astype(np.uint8)
-        return {"image": images, "index": rows, "label": label, "digest": np.frombuffer(digest.digest(), np.uint8)}
-
-    def _image(self, record: Mapping[str, Any], position: int) -> np.ndarray:
-        spec, key = self.spec, np.random.SeedSequence((self.seed, _AUGMENTATION, position))
-        rng = np.random.Generator(np.random.Philox(key))
-        crop = functools.partial(augment.draw_crop, rng=rng, min_side=spec.min_crop, ratio=spec.crop_ratio)
-        return augment.flip(_pixels(record, spec.resize, crop, spec.image_size), rng, spec.flip)
 
 
 def _read_options(threads: int) -> grain.ReadOptions:
@@ -166,61 +91,40 @@ class _BatchIterator(grain.DatasetIterator):
 
 def train_loader(
     records: Records,
-    table: np.ndarray,
+    table: Table,
     order: EpochOrders,
     spec: AugmentSpec,
-    batch_size: int,
+    part: Part,
     seed: int,
     workers: int,
     threads: int,
 ) -> grain.IterDataset:
-    """All batches of the run, as an IterDataset whose iterator can be saved and restored.
+    """This process's part of all batches of the run, as an IterDataset whose iterator can be saved and restored.
 
-    A batch is {"image": uint8 [B,S,S,3], "index": int32 [B] (row in `records`), "label": uint8 [B,C] (rows of
-    `table`), "digest": uint8 [16] (blake2b of the ids and of every image's CRC-32)}. The iterator's get_state()
-    is a small dict for JSON. Close the iterator when done: with `workers` above 0 it owns processes. They are
-    spawned, so the main module must be guarded by `if __name__ == "__main__"`.
+    A part of b places is {"image": uint8 [b,S,S,3], "index": int32 [b] (row in `records`), "label": uint8 [b,C] (rows
+    of `table`), "note": uint8 [b,16] (a hash of the id and the image's CRC-32), "unreadable": int32 [b] (-1, or the
+    row that should have stood there)}. The iterator's get_state() is a small dict for JSON, the same in every process.
+    Close the iterator when done: with `workers` above 0 it owns processes. They are spawned, so the main module must
+    be guarded by `if __name__ == "__main__"`.
 
     Raises:
-        UserError: while iterating, an image that cannot be decoded.
+        UserError: while iterating, an image that cannot be decoded, unless such images are skipped.
     """
-    batch = _TrainBatch(records, table, order, spec, batch_size, seed)
-    return _Batches(grain.MapDataset.range(len(order) // batch_size).map(batch), threads, workers)
-
-
-def _collate_padded(samples: Sequence[dict[str, Any]], batch_size: int) -> Batch:
-    padded = [*samples, *[samples[-1]] * (batch_size - len(samples))]
-    return {
-        "image": np.stack([sample["image"] for sample in padded]),
-        "index": np.array([sample["index"] for sample in padded], np.int32),
-        "label": np.stack([sample["label"] for sample in padded]).astype(np.uint8),
-        "mask": np.arange(batch_size) < len(samples),
-    }
+    batch = TrainBatch(records, table, order, spec, part, seed)
+    return _Batches(grain.MapDataset.range(len(order) // part.size).map(batch), threads, workers)
 
 
 def eval_batches(
-    records: Records,
-    rows: Sequence[int] | np.ndarray,
-    batch_size: int,
-    image_size: int,
-    threads: int,
-    resize: augment.Resize,
+    records: Records, rows: np.ndarray, part: Part, image_size: int, threads: int, resize: augment.Resize
 ) -> Iterator[Batch]:
-    """Every row once, in order, resized only: {"image", "index", "label" (the record's), "mask": bool [B]}.
+    """This process's part of batches of every row once, in order, resized only: {"image", "mask": bool [b]}.
 
-    The last batch is filled up by repeating its last sample with mask False. Types as in `train_loader`.
+    Places after the last row have mask False, and so have, where they are skipped, images that cannot be read.
 
     Raises:
-        UserError: while iterating, an image that cannot be decoded.
+        UserError: while iterating, an image that cannot be decoded, unless such images are skipped.
     """
-
-    def sample(position: int) -> dict[str, Any]:
-        row = int(rows[position])
-        record = records[row]
-        image = _pixels(record, resize, augment.whole, image_size)
-        return {"image": image, "index": row, "label": record["labels"]}
-
-    collate = functools.partial(_collate_padded, batch_size=batch_size)
-    batches = grain.MapDataset.range(len(rows)).map(sample).batch(batch_size, batch_fn=collate)
+    batch = InOrder(records, rows, part, image_size, resize)
+    batches = grain.MapDataset.range(-(-len(rows) // part.size)).map(batch)
     with contextlib.closing(iter(batches.to_iter_dataset(_read_options(threads)))) as iterator:
         yield from iterator

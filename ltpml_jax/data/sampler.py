@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from ltpml_jax.data.label_rows import ClassLists
 from ltpml_jax.errors import UserError
 
 KINDS = ("class_aware", "shuffle")
@@ -49,25 +50,24 @@ def steps_per_epoch(class_counts: np.ndarray, batch_size: int) -> int:
     return samples // batch_size
 
 
-def class_aware_order(labels: np.ndarray, length: int, seed: int, epoch: int) -> np.ndarray:
+def class_aware_order(lists: ClassLists, length: int, seed: int, epoch: int) -> np.ndarray:
     """Rows int64 [length]: classes in shuffled rounds, three consecutive items of each class drawn.
 
-    Every class of the multi-hot `labels` [N,C] keeps its own shuffled list of its samples, which is shuffled
-    anew when it is used up. Classes without a sample are skipped. A longer order starts with the shorter one.
+    Every class keeps its own list of its samples, which is shuffled anew when it is used up. Classes without a
+    sample are skipped. A longer order starts with the shorter one.
 
     Raises:
         UserError: no class has a sample.
     """
-    members = [np.flatnonzero(labels[:, j]) for j in range(labels.shape[1])]
-    present = np.array([j for j, rows in enumerate(members) if len(rows)], dtype=np.int64)
+    present = np.array([j for j in range(len(lists)) if lists.bits[j].any()], dtype=np.int64)
     if not len(present):
         raise UserError("no class has an image to sample from; check the labels of the training split.")
     draws = math.ceil(length / _CONSECUTIVE)
     rounds = math.ceil(draws / len(present))
     drawn = _shuffled_cycle(_bits(seed, _CLASS_ROUNDS, epoch, 0), present, draws)
-    triples = np.zeros((labels.shape[1], rounds, _CONSECUTIVE), np.int64)
+    triples = np.zeros((len(lists), rounds, _CONSECUTIVE), np.int64)
     for j in present:
-        items = _shuffled_cycle(_bits(seed, _CLASS_ITEMS, epoch, int(j)), members[j], rounds * _CONSECUTIVE)
+        items = _shuffled_cycle(_bits(seed, _CLASS_ITEMS, epoch, int(j)), lists[j], rounds * _CONSECUTIVE)
         triples[j] = items.reshape(rounds, _CONSECUTIVE)
     # A class comes once a round, so the round's number says which of its triples is next.
     return triples[drawn, np.arange(draws) // len(present)].reshape(-1)[:length]
@@ -83,7 +83,7 @@ class EpochOrders:
 
     Args:
         kind: "class_aware" or "shuffle".
-        labels: multi-hot [N,C]; what the class-aware kind takes for true, only its N matters to the other.
+        lists: the images of each class, as the class-aware kind takes them for true; of the other only its size.
         length: samples in an epoch, a whole number of batches.
         epochs: epochs in the run.
         seed: not negative.
@@ -92,13 +92,13 @@ class EpochOrders:
         UserError: unknown kind, or a shuffled epoch longer than the data.
     """
 
-    def __init__(self, kind: str, labels: np.ndarray, length: int, epochs: int, seed: int) -> None:
+    def __init__(self, kind: str, lists: ClassLists, length: int, epochs: int, seed: int) -> None:
         """Check the arguments; no order is computed yet."""
         if kind not in KINDS:
             raise UserError(f"there is no sampler {kind!r}; choose one of {', '.join(KINDS)}.")
-        if kind == "shuffle" and length > len(labels):
-            raise UserError(f"{len(labels)} images are too few for a shuffled epoch of {length}; shorten it.")
-        self.kind, self.labels, self.length, self.epochs, self.seed = kind, labels, length, epochs, seed
+        if kind == "shuffle" and length > lists.size:
+            raise UserError(f"{lists.size} images are too few for a shuffled epoch of {length}; shorten it.")
+        self.kind, self.lists, self.length, self.epochs, self.seed = kind, lists, length, epochs, seed
         self._recent: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
@@ -118,9 +118,9 @@ class EpochOrders:
         if epoch in recent:
             return recent[epoch]
         if self.kind == "class_aware":
-            order = class_aware_order(self.labels, self.length, self.seed, epoch)
+            order = class_aware_order(self.lists, self.length, self.seed, epoch)
         else:
-            order = shuffled_order(len(self.labels), self.seed, epoch)[: self.length]
+            order = shuffled_order(self.lists.size, self.seed, epoch)[: self.length]
         # Two epochs, for the batches that are read ahead across a boundary. The dict is replaced, never
         # changed, so reader threads need no lock: at worst two of them compute the same order.
         self._recent = {**dict(list(recent.items())[-1:]), epoch: order}

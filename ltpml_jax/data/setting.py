@@ -5,8 +5,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ltpml_jax import priors
-from ltpml_jax.data import corruption, manifest, sampler, source, streams
-from ltpml_jax.data.labels import LabelState, is_clean
+from ltpml_jax.data import manifest, sampler, source, streams
+from ltpml_jax.data.label_rows import LabelRows
+from ltpml_jax.data.labels import is_clean, may_be_there
 from ltpml_jax.data.records import Split
 from ltpml_jax.errors import UserError
 from ltpml_jax.types import Config
@@ -15,17 +16,17 @@ from ltpml_jax.types import Config
 class Setting(NamedTuple):
     """N training images (rows `train` of the dataset's training split), C classes.
 
-    served int8 [N, C]: the labels that training sees; lists int8 [N, C]: those that the class-aware sampler walks;
-    validation: rows of `held_out`, the split that chooses `best`, with validation_labels int8 [V, C], 1 for every
-    class that may be there; digest: sha256 of all candidate sets.
+    served: the labels [N, C] that training sees; lists: those that the class-aware sampler walks; both are made a few
+    rows at a time. validation: rows of `held_out`, the split that chooses `best`, with validation_labels int8 [V, C],
+    1 for every class that may be there; digest: sha256 of all candidate sets.
     """
 
     dataset: source.Dataset
     train: np.ndarray
     held_out: Split
     validation: np.ndarray
-    served: np.ndarray
-    lists: np.ndarray
+    served: LabelRows
+    lists: LabelRows
     validation_labels: np.ndarray
     prior: priors.Prior
     digest: str
@@ -41,19 +42,19 @@ def make_setting(config: Config) -> Setting:
     `manifest.load` and the samplers refuse.
     """
     dataset = source.load(config.data.name, config.data.dir)
-    truth = dataset.train.labels
-    table = candidate_sets(config, dataset)
-    train, held = split_validation(len(truth), config.data.validation, config.data.candidate_seed)
-    held_out, validation, validation_labels = dataset.train, held, table[held]
+    candidates = candidate_sets(config, dataset)
+    train, held = split_validation(len(candidates), config.data.validation, config.data.candidate_seed)
+    held_out, validation, validation_labels = dataset.train, held, candidates[held]
     if dataset.validation is not None:
         if len(held):
             raise UserError(f"{dataset.name} has a validation split of its own; set config.data.validation to 0.")
         held_out, validation = dataset.validation, np.arange(len(dataset.validation.labels))
-        validation_labels = may_be_there(dataset.validation.labels, config)
-    served = _truth(config, dataset, "data.labels")[train] if config.data.labels == "clean" else table[train]
+        validation_labels = may_be_there(np.asarray(dataset.validation.labels), config.data.unknown)
+    clean = config.data.labels == "clean"
+    served = (_truth(dataset, "data.labels") if clean else candidates).of(train)
     oracle = config.method.priors == "oracle"
-    lists = _truth(config, dataset, "method.priors")[train] if oracle else served
-    prior = priors.oracle_prior(lists) if oracle else priors.estimated_prior(served)
+    lists = _truth(dataset, "method.priors").of(train) if oracle else served
+    prior = (priors.oracle_prior if oracle else priors.estimated_prior)(lists.sums(), len(train))
     return Setting(
         dataset=dataset,
         train=train,
@@ -63,19 +64,20 @@ def make_setting(config: Config) -> Setting:
         lists=lists,
         validation_labels=validation_labels,
         prior=prior,
-        digest=manifest.digest(table),
+        digest=candidates.digest(),
         steps_per_epoch=_steps(config, prior, len(train)),
     )
 
 
-def candidate_sets(config: Config, dataset: source.Dataset) -> np.ndarray:
-    """int8 [N, C] in {0, 1} of all training images: from the config's file, or drawn, or as annotators left them."""
+def candidate_sets(config: Config, dataset: source.Dataset) -> LabelRows:
+    """Candidate sets of all training images: from the config's file, or drawn, or as annotators left them."""
     data, states = config.data, dataset.train.labels
+    everyone = np.arange(len(states))
     if data.candidates:
         found = manifest.load(data.candidates)
         manifest.check(found, states, dataset.name)
-        return may_be_there(found.table, config)
-    return corruption.draw_candidates(may_be_there(states, config), data.partial_rate, data.candidate_seed)
+        return LabelRows(found.table, everyone, data.unknown)
+    return LabelRows(states, everyone, data.unknown, data.partial_rate, data.candidate_seed)
 
 
 def split_validation(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -99,18 +101,10 @@ def origin(config: Config) -> str:
     return f"candidates of {data.candidates}" if data.candidates else f"partial rate {data.partial_rate:g}"
 
 
-def may_be_there(states: np.ndarray, config: Config) -> np.ndarray:
-    """1 where a class is positive, a candidate, or (as config.data.unknown says) unknown: int8 [N, C] of states."""
-    there = (states == LabelState.POSITIVE) | (states == LabelState.CANDIDATE)
-    if config.data.unknown == "candidate":
-        there |= states == LabelState.UNKNOWN
-    return there.astype(np.int8)
-
-
-def _truth(config: Config, dataset: source.Dataset, field: str) -> np.ndarray:
+def _truth(dataset: source.Dataset, field: str) -> LabelRows:
     """The true training labels; UserError where the dataset does not know them and `field` asks for them."""
     if is_clean(dataset.train.labels):
-        return dataset.train.labels
+        return LabelRows(dataset.train.labels, np.arange(len(dataset.train.labels)), "negative")
     value, other = {"data.labels": ("clean", "candidates"), "method.priors": ("oracle", "estimated")}[field]
     raise UserError(
         f"config.{field} is {value!r}, but {dataset.name} does not know its true labels (some are candidates or "

@@ -35,7 +35,8 @@ class Context(NamedTuple):
     """What a pass or an update may read; taken before the step changes anything.
 
     images float32 [B, H, W, 3] normalised; index int32 [B] rows of the training set; label float32 [B, C] the
-    labels that are served (candidate sets, or true labels for a ceiling); epoch int32 []; state: the method's.
+    labels that are served (candidate sets, or true labels for a ceiling); epoch int32 []; state: the method's;
+    applies bool []: False in the update of a step that is not applied, because its loss or gradients are not finite.
     """
 
     images: jax.Array
@@ -44,6 +45,7 @@ class Context(NamedTuple):
     epoch: jax.Array
     keys: Keys
     state: Any
+    applies: jax.Array | bool = True
 
 
 class Pass(NamedTuple):
@@ -63,7 +65,8 @@ class Method(NamedTuple):
 
     init: (labels [N, C], Prior) -> state. update: (context, carry) -> (state, diagnostics dict of small arrays).
     beliefs: state -> (soft, hard) pseudo labels, both [N, C], or None where a method has none. rows: the state's
-    fields that have one row a training sample (by name), which the trainer shards over devices.
+    fields that have one row a training sample (by name), which the trainer shards over devices. Where a step is not
+    applied, the trainer keeps the rest of the state; rows are the method's own to keep, since only it knows which.
     """
 
     init: Callable[[jax.Array, Prior], Any]

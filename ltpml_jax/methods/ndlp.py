@@ -16,7 +16,7 @@ from ltpml_jax.priors import Prior
 
 
 class NDLPParams(NamedTuple):
-    """Settings of NDLP; the last four are ablation switches."""
+    """Settings of NDLP; the four before the last are ablation switches."""
 
     loss: losses.DBParams
     gamma: float  # sharpening exponent
@@ -29,6 +29,7 @@ class NDLPParams(NamedTuple):
     class_aware_thresholds: bool
     distribution_finetuning: bool
     mixup_pass: bool
+    mixup_block: int = 0  # partners come from within so many consecutive images; 0: from the whole batch
 
 
 class NDLPState(NamedTuple):
@@ -56,14 +57,13 @@ class NDLPCarry(NamedTuple):
 
 def init(candidates: jax.Array, prior: Prior) -> NDLPState:
     """Uniform confidence over each row's candidates [N, C] in {0, 1}; rows without any (padding) stay zero."""
-    candidates = candidates.astype(jnp.result_type(float))
-    count = candidates.sum(-1, keepdims=True)
+    count = candidates.sum(-1, keepdims=True, dtype=jnp.int32)  # whole numbers: no copy of the table as floats
     confidence = candidates / jnp.maximum(count, 1)
     classes = candidates.shape[1]
     return NDLPState(
         confidence=confidence,
         column_sum=tables.init_sum(confidence),
-        candidate_count=tables.init_sum(candidates).value,
+        candidate_count=candidates.sum(0, dtype=jnp.int32).astype(confidence.dtype),
         distribution=jnp.full(classes, 1 / classes, confidence.dtype),
         last_epoch=jnp.int32(0),
         prior=jax.tree.map(lambda leaf: jnp.asarray(leaf, confidence.dtype), prior),
@@ -88,7 +88,8 @@ def ndlp(params: NDLPParams, parts: ndlp_parts.Parts = ndlp_parts.Parts()) -> Me
 
     def second(forward: Forward, context: Context, carry: NDLPCarry):
         keys = jax.random.split(context.keys.method, 3)
-        partner = parts.pair_reliable(keys[0], carry.reliable)
+        block, reliable = params.mixup_block, carry.reliable
+        partner = parts.pair_reliable(keys[0], reliable.reshape(-1, block) if block else reliable)
         weight = parts.mixup_weight(keys[1], params.mixup_concentration)
         mixed = ndlp_parts.mixup(context.images, partner, weight)
         labels = ndlp_parts.mixup(carry.sharp, partner, weight)
@@ -130,6 +131,7 @@ def update_state(
         rows = parts.correct_labels(rows, carry.adjusted, context.label, params.correction_rate)
     if params.distribution_finetuning:
         distribution = parts.finetune_distribution(distribution, carry.confidence)
+    rows = jnp.where(context.applies, rows, carry.confidence)  # rows that stay equal are not written
     confidence, column_sum = tables.write_rows(state.confidence, state.column_sum, context.index, rows)
     diagnostics = {"reliable": carry.reliable, "hard_labels": carry.hard.sum(-1).mean()}
     new = state._replace(

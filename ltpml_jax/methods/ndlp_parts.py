@@ -42,11 +42,14 @@ def select_reliable(sample_loss: jax.Array, hard: jax.Array, distribution: jax.A
 
 
 def pair_reliable(key: jax.Array, reliable: jax.Array) -> jax.Array:
-    """Mixup partners int32 [B]: a uniform random permutation inside the reliable set; others keep themselves."""
+    """Mixup partners int32, like reliable bool [..., B]: places in the last axis.
+
+    A uniform random permutation inside the reliable set; others keep themselves.
+    """
     ticket = jax.random.uniform(key, reliable.shape)
-    shuffled = jnp.argsort(jnp.where(reliable, ticket, jnp.inf))  # reliable ones first, in random order
-    members = jnp.argsort(~reliable)  # reliable ones first, ascending
-    return jnp.zeros_like(members).at[members].set(shuffled)
+    shuffled = jnp.argsort(jnp.where(reliable, ticket, jnp.inf), axis=-1)  # reliable ones first, in random order
+    members = jnp.argsort(~reliable, axis=-1)  # reliable ones first, ascending
+    return jnp.put_along_axis(jnp.zeros_like(members), members, shuffled, axis=-1, inplace=False)
 
 
 def mixup_weight(key: jax.Array, concentration: float) -> jax.Array:
@@ -56,8 +59,14 @@ def mixup_weight(key: jax.Array, concentration: float) -> jax.Array:
 
 
 def mixup(values: jax.Array, partner: jax.Array, weight: jax.Array) -> jax.Array:
-    """weight * values + (1 - weight) * values[partner], for images or labels [B, ...]."""
-    return weight * values + (1 - weight) * values[partner]
+    """weight * values + (1 - weight) * values[partner], for images or labels [B, ...].
+
+    partner [B], or [B / b, b] where partners come from within blocks of b consecutive images.
+    """
+    blocks = jnp.atleast_2d(partner)
+    grouped = values.reshape(*blocks.shape, *values.shape[1:])
+    chosen = jax.vmap(lambda block, places: block[places])(grouped, blocks).reshape(values.shape)
+    return weight * values + (1 - weight) * chosen
 
 
 def finetune_distribution(distribution: jax.Array, confidence: jax.Array) -> jax.Array:

@@ -1,11 +1,13 @@
 """The batches of a run."""
 
 import cv2
+import jax
 import numpy as np
 import pytest
 
 from ltpml_jax.data import augment, loaders
 from ltpml_jax.data.setting import make_setting
+from ltpml_jax.state import make_mesh
 from tests import runs
 
 
@@ -14,8 +16,7 @@ def setting():
     return make_setting(runs.config())
 
 
-def served(batches) -> list[np.ndarray]:
-    return [batch["image"][batch["mask"]] for batch in batches]
+MESH = make_mesh(jax.devices()[:1])
 
 
 def test_a_subset_is_numbered_anew(setting):
@@ -26,7 +27,7 @@ def test_a_subset_is_numbered_anew(setting):
 
 
 def test_training_batches_carry_the_served_labels_of_their_rows(setting):
-    batches = loaders.train_iterator(runs.config(), setting)
+    batches = loaders.train_iterator(runs.config(), setting, MESH)
     for batch in [next(batches) for _ in range(2)]:
         assert batch["image"].shape == (256, 32, 32, 3)
         np.testing.assert_array_equal(batch["label"], setting.served[batch["index"]])
@@ -37,7 +38,7 @@ def test_training_images_are_those_of_the_training_rows():
     """Without augmentation, the image with index i is that of row train[i]: held-out images are never trained on."""
     jitterless = runs.config(data__min_crop=1.0, data__image_size=64, data__validation=0.5)
     setting = make_setting(jitterless)
-    batches = loaders.train_iterator(jitterless, setting)
+    batches = loaders.train_iterator(jitterless, setting, MESH)
     batch = next(batches)
     batches.close()
     for index, image in zip(batch["index"][:20], batch["image"][:20], strict=True):
@@ -47,18 +48,18 @@ def test_training_images_are_those_of_the_training_rows():
 
 
 def test_a_run_has_all_its_batches(setting):
-    batches = loaders.train_iterator(runs.config(), setting)
+    batches = loaders.train_iterator(runs.config(), setting, MESH)
     batches.set_state({"next_batch": 2 * setting.steps_per_epoch - 1})
     assert len(list(batches)) == 1
 
 
 def test_every_held_out_and_every_test_image_comes_once(setting):
     config = runs.config()
-    held = list(loaders.validation_batches(config, setting, devices=1))
-    tests = list(loaders.test_batches(config, setting, devices=8))
+    held = list(loaders.validation_batches(config, setting, MESH).parts)
+    tests = list(loaders.test_batches(config, setting, make_mesh(jax.devices())).parts)
     assert [batch["mask"].sum() for batch in held] == [120] and len(held[0]["mask"]) == 190
     assert [batch["mask"].sum() for batch in tests] == [192] * 5 + [40]  # 190, rounded up for 8 devices
-    rows = np.concatenate([batch["index"][batch["mask"]] for batch in held])
-    np.testing.assert_array_equal(rows, setting.validation)
-    labels = np.concatenate([batch["label"][batch["mask"]] for batch in tests])
-    np.testing.assert_array_equal(labels, setting.dataset.test.labels)
+    images = np.concatenate([batch["image"][batch["mask"]] for batch in held])
+    records = setting.dataset.train.records
+    expected = [augment.opencv(records[int(row)]["image"], augment.whole, 32) for row in setting.validation]
+    np.testing.assert_array_equal(images, expected)

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from ltpml_jax.data import augment, pipeline, sampler
+from ltpml_jax.data.batches import Part, digest
+from ltpml_jax.data.label_rows import ClassLists, LabelRows
 from ltpml_jax.errors import UserError
 
 SPEC = pipeline.AugmentSpec(image_size=24, min_crop=0.8, crop_ratio=(0.5, 2.0), flip=0.5, resize=augment.opencv)
@@ -39,16 +41,21 @@ def pixels(row: int, side: int) -> np.ndarray:
 
 
 LABELS = (np.random.default_rng(0).random((N, C)) < 0.3).astype(np.int8)
+LISTS = ClassLists.of(LabelRows(LABELS, np.arange(N), "negative"))
 TABLE = LABELS | (np.arange(N)[:, None] % C == np.arange(C)).astype(np.int8)
 
 
-def loader(workers=0, threads=1, seed=0, spec=SPEC, kind="class_aware", records=None) -> grain.IterDataset:
-    order = sampler.EpochOrders(kind, LABELS, length=4 * B, epochs=2, seed=seed)
-    return pipeline.train_loader(records or Pictures(), TABLE, order, spec, B, seed, workers, threads)
+def loader(
+    workers=0, threads=1, seed=0, spec=SPEC, kind="class_aware", records=None, places=slice(0, B), skip=False
+) -> grain.IterDataset:
+    order = sampler.EpochOrders(kind, LISTS, length=4 * B, epochs=2, seed=seed)
+    return pipeline.train_loader(
+        records or Pictures(), TABLE, order, spec, Part(B, places, skip), seed, workers, threads
+    )
 
 
 def digests(batches) -> list[str]:
-    return [batch["digest"].tobytes().hex() for batch in batches]
+    return [digest(batch["note"]).hex() for batch in batches]
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +73,14 @@ def assert_equal(batches: list[dict], others: list[dict]) -> None:
 
 
 def test_batches_have_the_order_the_table_and_the_types(expected):
-    order = sampler.EpochOrders("class_aware", LABELS, length=4 * B, epochs=2, seed=0)
+    order = sampler.EpochOrders("class_aware", LISTS, length=4 * B, epochs=2, seed=0)
     assert len(expected) == 8
     assert np.concatenate([b["index"] for b in expected]).tolist() == [order[p] for p in range(48)]
     for batch in expected:
         assert batch["image"].shape == (B, 24, 24, 3) and batch["image"].dtype == np.uint8
         assert batch["index"].dtype == np.int32 and batch["label"].dtype == np.uint8
-        assert batch["digest"].shape == (16,) and batch["digest"].dtype == np.uint8
+        assert batch["note"].shape == (B, 16) and batch["note"].dtype == np.uint8
+        assert (batch["unreadable"] == -1).all()
         np.testing.assert_array_equal(batch["label"], TABLE[batch["index"]])
     assert len(set(digests(expected))) == 8
 
@@ -85,7 +93,7 @@ def test_without_augmentation_the_pixels_are_those_of_the_record():
 def test_a_position_fixes_crop_and_flip():
     """As written out here; runs that were made before could not be made again if any of this changed."""
     spec = pipeline.AugmentSpec(20, 0.5, (0.5, 2.0), 0.5, augment.opencv)
-    order = sampler.EpochOrders("class_aware", LABELS, length=4 * B, epochs=2, seed=7)
+    order = sampler.EpochOrders("class_aware", LISTS, length=4 * B, epochs=2, seed=7)
     served = np.concatenate([batch["image"] for batch in loader(seed=7, spec=spec)])
     for position, image in enumerate(served):
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((7, 3, position))))
@@ -186,29 +194,70 @@ def test_a_fresh_process_that_parses_no_flags_goes_on_and_ends(expected, workers
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_damaged_image_is_named(workers):
     iterator = iter(loader(workers, 2, kind="shuffle", records=Pictures(broken=20)))
-    with pytest.raises(UserError, match=r"'picture-20' \(index 20\).*prepare it again"):
+    with pytest.raises(UserError, match=r"'picture-20' \(index 20\).*prepare the dataset again, or .*skip"):
         list(iterator)
     iterator.close()
+
+
+def test_the_parts_of_processes_make_up_the_batch(expected):
+    parts = [list(loader(places=places)) for places in (slice(0, 1), slice(1, 4), slice(4, B))]
+    joined = [{name: np.concatenate([part[name] for part in at]) for name in at[0]} for at in zip(*parts, strict=True)]
+    assert_equal(joined, expected)
+
+
+def test_a_skipped_image_gives_its_place_to_the_next_one():
+    plain, holed = (list(loader(kind="shuffle", records=Pictures(broken=broken), skip=True)) for broken in (None, 20))
+    unreadable = np.concatenate([batch["unreadable"] for batch in holed])
+    index, before = (np.concatenate([batch["index"] for batch in batches]) for batches in (holed, plain))
+    np.testing.assert_array_equal(unreadable, np.where(before == 20, 20, -1))
+    assert (unreadable == 20).sum() >= 1 and 20 not in index
+    for place in np.flatnonzero(unreadable == 20):
+        epoch, offset = divmod(int(place), 4 * B)
+        assert index[place] == before[epoch * 4 * B + (offset + 1) % (4 * B)]
+    np.testing.assert_array_equal(index[unreadable < 0], before[unreadable < 0])
+    for batch in holed:
+        np.testing.assert_array_equal(batch["label"], TABLE[batch["index"]])
+        assert batch["image"].reshape(B, -1).any(1).all()
+
+
+def test_a_part_goes_on_past_images_that_are_another_processes():
+    """The next image is that of the next global position, whoever's part it lies in."""
+    records = Pictures(broken=20)
+    whole = list(loader(kind="shuffle", records=records, skip=True))
+    parts = [list(loader(kind="shuffle", records=records, skip=True, places=at)) for at in (slice(0, 3), slice(3, B))]
+    joined = [{name: np.concatenate([part[name] for part in at]) for name in at[0]} for at in zip(*parts, strict=True)]
+    assert_equal(joined, whole)
+
+
+def test_a_dataset_of_which_nothing_can_be_read_is_an_error_even_when_skipping():
+    class Broken(Pictures):
+        def __getitem__(self, row: int) -> dict:
+            raise RuntimeError("bad block")
+
+    with pytest.raises(UserError, match="record .* cannot be read: bad block"):
+        list(loader(records=Broken(), skip=True))
+
+
+WHOLE = Part(8, slice(0, 8), False)
 
 
 @pytest.mark.parametrize("threads", [0, 1, 4])
 def test_evaluation_serves_every_row_once_and_masks_the_rest(threads):
     rows = np.random.default_rng(0).permutation(N)[:20]
-    batches = list(pipeline.eval_batches(Pictures(30), rows, 8, 24, threads, augment.opencv))
+    batches = list(pipeline.eval_batches(Pictures(30), rows, WHOLE, 24, threads, augment.opencv))
     assert [batch["mask"].sum() for batch in batches] == [8, 8, 4]
     assert all(batch["image"].shape == (8, 24, 24, 3) and batch["mask"].dtype == bool for batch in batches)
-    index, image, label = (
-        np.concatenate([batch[name][batch["mask"]] for batch in batches]) for name in ("index", "image", "label")
-    )
-    np.testing.assert_array_equal(index, rows)
-    np.testing.assert_array_equal(label, LABELS[rows])
+    image = np.concatenate([batch["image"][batch["mask"]] for batch in batches])
     np.testing.assert_array_equal(image, [augment.resize(pixels(row, 30), 24) for row in rows])
-    np.testing.assert_array_equal(batches[-1]["index"][4:], rows[-1])
 
 
 def test_evaluation_of_nothing_of_whole_batches_and_of_a_damaged_image():
-    assert list(pipeline.eval_batches(Pictures(), [], 8, 24, 1, augment.opencv)) == []
-    whole = list(pipeline.eval_batches(Pictures(), range(16), 8, 24, 1, augment.opencv))
+    assert list(pipeline.eval_batches(Pictures(), np.arange(0), WHOLE, 24, 1, augment.opencv)) == []
+    whole = list(pipeline.eval_batches(Pictures(), np.arange(16), WHOLE, 24, 1, augment.opencv))
     assert len(whole) == 2 and all(batch["mask"].all() for batch in whole)
+    skipping = pipeline.eval_batches(
+        Pictures(broken=5), np.arange(8), Part(8, slice(4, 8), True), 24, 1, augment.opencv
+    )
+    assert [batch["mask"].tolist() for batch in skipping] == [[True, False, True, True]]
     with pytest.raises(UserError, match="picture-5"):
-        list(pipeline.eval_batches(Pictures(broken=5), range(8), 8, 24, 2, augment.opencv))
+        list(pipeline.eval_batches(Pictures(broken=5), np.arange(8), WHOLE, 24, 2, augment.opencv))

@@ -28,7 +28,11 @@ def data() -> tuple[np.ndarray, np.ndarray, priors.Prior]:
     labels = (rng.random((N, C)) < np.geomspace(0.6, 0.08, C)).astype(np.int8)
     labels[np.arange(N), rng.integers(0, C, N)] = 1
     candidates = np.maximum(labels, rng.random((N, C)) < 0.3).astype(np.int8)
-    return rng.normal(size=(N, FEATURES)).astype(np.float32), candidates, priors.oracle_prior(labels)
+    return (
+        rng.normal(size=(N, FEATURES)).astype(np.float32),
+        candidates,
+        priors.oracle_prior(labels.sum(0), len(labels)),
+    )
 
 
 def batch(number: int) -> dict[str, Any]:
@@ -46,6 +50,10 @@ def forward(params, rest, images, *, train, mask, dropout_key):
     return jnp.where(keep, images, 0) @ params["W"] + params["b"], {"mean": 0.9 * rest["mean"] + 0.1 * mean}
 
 
+def pad(table: np.ndarray) -> jax.Array:
+    return jnp.asarray(np.pad(table, ((0, state.padded(len(table)) - len(table)), (0, 0))))
+
+
 def start(method, epoch: int = 0) -> state.TrainState:
     """A state at the beginning of `epoch` as if its step before belonged to it, with a class distribution."""
     _, candidates, prior = data()
@@ -55,7 +63,7 @@ def start(method, epoch: int = 0) -> state.TrainState:
         {"mean": jnp.zeros(FEATURES)},
         OPTIMIZER,
         method,
-        jnp.asarray(state.pad_rows(candidates, 8)),
+        pad(candidates),
         prior,
         seed=0,
     )
@@ -174,7 +182,7 @@ def test_the_class_distribution_starts_every_epoch_uniform():
         return ndlp_parts.select_reliable(loss, hard, distribution, alpha)
 
     run, method = compiled(PARAMS, PARTS._replace(select_reliable=watch)), ndlp(PARAMS)
-    at = start(method)._replace(method=method.init(jnp.asarray(state.pad_rows(data()[1], 8)), data()[2]))
+    at = start(method)._replace(method=method.init(pad(data()[1]), data()[2]))
     after = []
     for number in range(3 * STEPS):
         at, _ = run(at, batch(number))

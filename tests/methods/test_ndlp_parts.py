@@ -148,3 +148,17 @@ def test_correct_labels_keeps_rows_normalised_inside_the_candidates(scale):
 def test_candidate_softmax_survives_a_far_larger_logit_outside_the_candidates():
     got = parts.candidate_softmax(jnp.array([[1e4, -1e4, -1e4 + 1]]), jnp.array([[0, 1, 1]]))
     np.testing.assert_allclose(got, [[0, 1 / (1 + np.e), np.e / (1 + np.e)]], rtol=1e-3)
+
+
+def test_partners_of_blocks_stay_within_them_and_one_block_is_the_whole_batch():
+    reliable = np.random.default_rng(0).random(24) < 0.6
+    key = jax.random.key(3)
+    whole = parts.pair_reliable(key, jnp.array(reliable))
+    np.testing.assert_array_equal(parts.pair_reliable(key, jnp.array(reliable)[None])[0], whole)
+    blocks = np.asarray(parts.pair_reliable(key, jnp.array(reliable).reshape(3, 8)))
+    for inside, partner in zip(reliable.reshape(3, 8), blocks, strict=True):
+        np.testing.assert_array_equal(partner[~inside], np.flatnonzero(~inside))
+        np.testing.assert_array_equal(np.sort(partner[inside]), np.flatnonzero(inside))
+    images = np.random.default_rng(1).random((24, 2, 2)).astype(np.float32)
+    chosen = (blocks + 8 * np.arange(3)[:, None]).ravel()
+    np.testing.assert_allclose(parts.mixup(images, blocks, 0.7), 0.7 * images + 0.3 * images[chosen], rtol=1e-6)

@@ -1,0 +1,114 @@
+"""Label tables that are made when asked for, a few rows at a time: no process holds all of a large one."""
+
+import hashlib
+import mmap
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ltpml_jax.data.labels import blocks, may_be_there
+from ltpml_jax.data.streams import Purpose, uniform_rows
+
+
+class LabelRows:
+    """What N images may show, [N, C] in {0, 1}; `rows[i]` for a slice or integer array is int8 [n, C].
+
+    1 where the state is positive, a candidate, or (as `unknown` says: candidate | negative) unknown, and where a flip
+    of probability `rate` made a candidate of it. A row is a function of its number in the whole split and of `seed`
+    alone, so that it is the same whoever asks and whatever else he asks for. Picklable; a memory-mapped table of
+    states is opened again by name.
+    """
+
+    def __init__(self, states: np.ndarray, rows: np.ndarray, unknown: str, rate: float = 0.0, seed: int = 0) -> None:
+        """states int8 [M, C] of LabelState; rows int64 [N], which of them."""
+        self.states, self.rows, self.unknown, self.rate, self.seed = states, rows, unknown, rate, seed
+
+    def of(self, rows: np.ndarray) -> "LabelRows":
+        """The labels of some of these images, numbered anew from 0."""
+        return LabelRows(self.states, self.rows[rows], self.unknown, self.rate, self.seed)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, C)."""
+        return len(self.rows), self.states.shape[1]
+
+    def __len__(self) -> int:
+        """N."""
+        return len(self.rows)
+
+    def __getitem__(self, index: slice | np.ndarray) -> np.ndarray:
+        """Some rows, int8 [n, C]."""
+        rows = self.rows[index]
+        there = may_be_there(np.asarray(self.states[rows]), self.unknown)
+        if self.rate:
+            there |= uniform_rows(rows, self.shape[1], self.seed, Purpose.CANDIDATES) < self.rate
+        return there
+
+    def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
+        """(first row, rows int8 [n, C]) from beginning to end; n is a multiple of 8 but for the last."""
+        for part in blocks(*self.shape):
+            yield part.start, self[part]
+
+    def stretch(self, start: int, stop: int) -> np.ndarray:
+        """Rows `start` to `stop`, int8 [stop - start, C]; those from N on are zero, as in the padded state."""
+        out = np.zeros((stop - start, self.shape[1]), np.int8)
+        there = max(min(stop, len(self)) - start, 0)
+        for part in blocks(there, self.shape[1]):
+            out[part] = self[slice(start + part.start, start + part.stop)]
+        return out
+
+    def sums(self) -> np.ndarray:
+        """Column sums int64 [C]."""
+        total = np.zeros(self.shape[1], np.int64)
+        for _, block in self.blocks():
+            total += block.sum(0, dtype=np.int64)
+        return total
+
+    def digest(self) -> str:
+        """The sha256 that `manifest.digest` gives of the whole table."""
+        found = hashlib.sha256(f"int8[{self.shape[0]},{self.shape[1]}]".encode())
+        for _, block in self.blocks():
+            found.update(np.ascontiguousarray(block).data)
+        return found.hexdigest()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to another process: the name of a memory-mapped file instead of what is in it."""
+        kept = dict(vars(self))
+        states = self.states
+        if isinstance(states, np.memmap) and isinstance(states.base, mmap.mmap):
+            kept["states"] = (states.filename, states.dtype, states.offset, states.shape)
+        return kept
+
+    def __setstate__(self, kept: dict[str, Any]) -> None:
+        """The inverse of __getstate__."""
+        if isinstance(kept["states"], tuple):
+            name, dtype, offset, shape = kept["states"]
+            kept = kept | {"states": np.memmap(name, dtype, "r", offset, shape)}
+        vars(self).update(kept)
+
+
+class ClassLists:
+    """The images of each class, a bit each: uint8 [C, N / 8], an eighth of the table that it is made of."""
+
+    def __init__(self, bits: np.ndarray, size: int) -> None:
+        """Bits uint8 [C, ceil(N / 8)], as np.packbits makes them; size: N."""
+        self.bits, self.size = bits, size
+
+    @classmethod
+    def of(cls, labels: LabelRows) -> "ClassLists":
+        """The lists of a table [N, C]."""
+        size, classes = labels.shape
+        bits = np.zeros((classes, -(-size // 8)), np.uint8)
+        for start, block in labels.blocks():
+            packed = np.packbits(block.T != 0, axis=1)
+            bits[:, start // 8 : start // 8 + packed.shape[1]] = packed
+        return cls(bits, size)
+
+    def __len__(self) -> int:
+        """C."""
+        return len(self.bits)
+
+    def __getitem__(self, j: int) -> np.ndarray:
+        """Rows int64 [n_j] of class j, ascending."""
+        return np.flatnonzero(np.unpackbits(self.bits[j], count=self.size))

@@ -1,0 +1,23 @@
+"""One of two processes that check their machines, for tests/test_preflight.py.
+
+`python -m tests.preflight_peer WORKDIR DATA_DIR CHANGES` with JAX's variables of a run; CHANGES is JSON of a config.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from configs import digits_mlt
+from ltpml_jax import cluster, preflight
+
+
+def main() -> None:
+    config = digits_mlt.get_config("0.3")
+    config.update_from_flattened_dict({"data.dir": sys.argv[2]} | json.loads(sys.argv[3]))
+    cluster.join(False, 120, 60)
+    good = preflight.run(config, Path(sys.argv[1]), 8)
+    print(f"good: {good}")
+
+
+if __name__ == "__main__":
+    main()

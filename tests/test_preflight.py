@@ -1,0 +1,200 @@
+"""The checks before a run: in this process, and between two real ones."""
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections import namedtuple
+
+import jax
+
+from ltpml_jax import cluster, preflight, preflight_checks, setup, watchdog
+from ltpml_jax.config import settle
+from ltpml_jax.data import source
+from ltpml_jax.methods import build
+from ltpml_jax.state import make_mesh
+from tests import runs
+from tests.test_watchdog import free_port
+
+TITLES = ["processes", "versions", "config", "devices", "collective", "workdir", "data", "room"]
+HOST = socket.gethostname()
+
+
+def checked(capsys, config, workdir) -> tuple[bool, dict[str, str]]:
+    """(whether all is good, the lines by title without it), after checking that every check has its line."""
+    good = preflight.run(config, workdir, 8)
+    lines = capsys.readouterr().out.splitlines()
+    found = {line.split()[1]: f"{line.split()[0]} {line.split(maxsplit=2)[2]}" for line in lines}
+    assert list(found) == TITLES and len(lines) == len(TITLES)
+    assert good == all(line.startswith("ok ") for line in found.values())
+    return good, found
+
+
+def bad(found: dict[str, str]) -> list[str]:
+    return [title for title, line in found.items() if line.startswith("BAD ")]
+
+
+def test_a_good_machine_has_a_good_line_for_every_check_and_keeps_nothing(capsys, tmp_path):
+    good, found = checked(capsys, runs.config(), tmp_path / "new" / "run")
+    assert good and list((tmp_path / "new" / "run").iterdir()) == []
+    assert f"1 process on 1 host ({HOST})" in found["processes"]
+    assert f"jax {jax.__version__}," in found["versions"]
+    assert "8 x cpu (cpu); a batch of 256 is 32 images on each" in found["devices"]
+    assert re.search(r"a sum over 8 devices is right, and took \d+\.\d ms", found["collective"])
+    assert "digits_mlt: 1200 training, 1000 test images of 20 classes; the first image can be read" in found["data"]
+
+
+def test_a_folder_that_cannot_be_written_is_named_and_the_other_checks_are_made(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    _, found = checked(capsys, runs.config(), tmp_path / "file" / "run")
+    assert bad(found) == ["workdir"]
+    assert f"process 0 ({HOST}): The work directory {tmp_path}/file/run cannot be written" in found["workdir"]
+
+
+def test_the_folder_of_another_config_is_bad(capsys, tmp_path):
+    settle(runs.config(), tmp_path)
+    _, found = checked(capsys, runs.config(seed=1), tmp_path)
+    assert bad(found) == ["workdir"] and "belongs to another config (seed was 0, now 1)" in found["workdir"]
+
+
+def test_a_dataset_that_is_missing_is_named(capsys, tmp_path):
+    _, found = checked(capsys, runs.config(data__name="voc_mlt"), tmp_path)
+    assert bad(found) == ["data"] and "There is no dataset 'voc_mlt'" in found["data"]
+
+
+def test_records_that_are_cut_off_are_named(capsys, tmp_path):
+    shutil.copytree(runs.data_dir(), tmp_path / "data")
+    file = next(path for path in (tmp_path / "data").rglob("*-train.array_record-*"))
+    file.write_bytes(file.read_bytes()[:-1000])
+    _, found = checked(capsys, runs.config(data__dir=str(tmp_path / "data")), tmp_path / "run")
+    assert bad(found) == ["data"] and str(tmp_path / "data") in found["data"]
+
+
+def test_a_first_image_that_does_not_decode_is_named(capsys, tmp_path, monkeypatch):
+    opened = source.load("digits_mlt", str(runs.data_dir()))
+    whole = opened.train.records[0]["image"]
+    monkeypatch.setattr(preflight_checks.source, "load", lambda *_: opened)
+    monkeypatch.setattr(type(opened.train.records), "__getitem__", lambda *_: {"image": whole[:50]})
+    _, found = checked(capsys, runs.config(), tmp_path)
+    assert bad(found) == ["data"]
+    assert f"the first training image in {runs.data_dir()}/digits_mlt" in found["data"]
+    assert "50 bytes that are not a readable image" in found["data"]
+
+
+def test_a_batch_that_does_not_divide_is_bad(capsys, tmp_path):
+    _, found = checked(capsys, runs.config(data__batch_size=30), tmp_path)
+    assert bad(found) == ["devices"] and "30 and does not divide among 8 devices" in found["devices"]
+
+
+def test_a_check_that_breaks_is_bad_whatever_it_raises(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(preflight_checks.source, "load", lambda *_: 1 / 0)
+    _, found = checked(capsys, runs.config(), tmp_path)
+    assert bad(found) == ["data"] and "ZeroDivisionError: division by zero" in found["data"]
+
+
+def test_a_full_disk_is_bad(capsys, tmp_path, monkeypatch):
+    usage = namedtuple("Usage", "free")
+    monkeypatch.setattr(preflight_checks.shutil, "disk_usage", lambda _: usage(5 * 10**6))
+    _, found = checked(capsys, runs.config(), tmp_path)
+    assert bad(found) == ["room"] and f"{tmp_path} has only 0.0 GB free for up to 4 checkpoints" in found["room"]
+
+
+def test_the_size_of_a_checkpoint_is_that_of_the_state():
+    config = runs.config()
+    this = setup.prepare(config, runs.scratch(), make_mesh(jax.devices()), pretrained=False)
+    leaves = jax.tree.leaves(this.shapes)
+    assert preflight_checks._checkpoint_bytes(config, this.setting.dataset) == sum(
+        leaf.size * leaf.dtype.itemsize for leaf in leaves
+    )
+    assert build(config).rows
+
+
+def test_unequal_numbers_of_devices_are_told_without_talking(capsys, tmp_path, monkeypatch):
+    Device = namedtuple("Device", "process_index")
+    monkeypatch.setattr(jax, "devices", lambda: [Device(0), Device(0), Device(1), Device(2), Device(2)])
+    assert not preflight.run(runs.config(), tmp_path, 8)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("BAD  processes ") and "process 1 has 1 devices, elsewhere 2" in line
+
+
+def test_each_check_is_a_sign_of_life(tmp_path, monkeypatch):
+    beats = []
+    monkeypatch.setattr(watchdog, "beat", beats.append)
+    preflight.run(runs.config(), tmp_path, 8)
+    assert [beat.removeprefix("preflight: ").split()[0] for beat in dict.fromkeys(beats)] == [
+        "processes", "versions", "config", "devices", "collective", "workdir", "workdir", "data", "room",
+    ]  # fmt: skip
+
+
+def finding(number: int, **facts) -> preflight.Finding:
+    return preflight.Finding(f"process {number}", "/runs/x", facts, "")
+
+
+def test_the_one_that_differs_from_most_is_named():
+    usual = preflight._usual([{"jax": "1"}, {"jax": "2"}, {"jax": "2"}])
+    assert usual == {"jax": "2"} and preflight._differences({"jax": "1"}, usual) == "jax is 1, elsewhere 2"
+    assert preflight._usual([{"jax": "1"}, {"jax": "2"}]) == {"jax": "1"}
+
+
+def test_of_three_the_one_in_another_folder_is_named():
+    read = {0: finding(0, seen=[0, 2]), 1: finding(1, seen=[1]), 2: finding(2, seen=[0, 2])}
+    (line,) = preflight._apart(read)
+    assert line.startswith("process 1: /runs/x does not show what process 0 and 1 more writes")
+    assert preflight._apart({0: finding(0, seen=[0, 1]), 1: finding(1, seen=[0, 1])}) == []
+
+
+def test_a_failed_exchange_is_told(capsys, tmp_path, monkeypatch):
+    def fails(text: str) -> list[str]:
+        raise ValueError("Gloo all-gather failed")
+
+    monkeypatch.setattr(cluster, "exchange", fails)
+    assert not preflight.run(runs.config(), tmp_path, 8)
+    assert "Gloo all-gather failed" in capsys.readouterr().out
+
+
+def test_processes_that_the_environment_names_and_do_not_come_are_bad(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "expected", lambda: (0, 3))
+    _, found = checked(capsys, runs.config(), tmp_path)
+    assert bad(found) == ["processes"] and "names 3 processes, but 1 have joined" in found["processes"]
+
+
+def pair(workdirs, changes=({}, {})) -> list[list[str]]:
+    """The lines of two processes, without those of gloo."""
+    port, started = free_port(), []
+    for number in (0, 1):
+        names = {"JAX_COORDINATOR_ADDRESS": f"localhost:{port}", "JAX_NUM_PROCESSES": 2, "JAX_PROCESS_ID": number}
+        env = runs.environment() | {name: str(value) for name, value in names.items()}
+        told = [str(workdirs[number]), str(runs.data_dir()), json.dumps(changes[number])]
+        command = [sys.executable, "-m", "tests.preflight_peer", *told]
+        pipe = subprocess.PIPE
+        started.append(subprocess.Popen(command, cwd=runs.ROOT, env=env, stdout=pipe, stderr=pipe, text=True))
+    try:
+        said = [process.communicate(timeout=180) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert [process.returncode for process in started] == [0, 0], said
+    return [[line for line in out.splitlines() if not line.startswith("[Gloo]")] for out, _ in said]
+
+
+def test_two_that_agree(tmp_path):
+    lines, elsewhere = pair([tmp_path, tmp_path])
+    assert [line.split()[:2] for line in lines[:-1]] == [["ok", title] for title in TITLES]
+    assert lines[-1] == "good: True" and elsewhere == ["good: True"]
+    out = "\n".join(lines)
+    assert f"2 processes on 1 host ({HOST})" in out and "the same in all 2 processes" in out
+    assert "each of 2 processes sees what the others write" in out and "2 x cpu (cpu), 1 in each process" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_folder_and_another_config_are_named_with_their_process(tmp_path):
+    lines, elsewhere = pair([tmp_path / "a", tmp_path / "b"], ({}, {"optim.momentum": 0.5}))
+    config, workdir = (line for line in lines if line.startswith("BAD "))
+    assert config.startswith(f"BAD  config      process 1 ({HOST}): config.optim.momentum is 0.5, elsewhere 0.9")
+    assert workdir.startswith(
+        f"BAD  workdir     process 1 ({HOST}): {tmp_path}/b does not show what process 0 ({HOST})"
+    )
+    assert lines[-1] == "good: False" and elsewhere == ["good: False"]
+    assert [list((tmp_path / name).iterdir()) for name in "ab"] == [[], []]

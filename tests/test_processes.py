@@ -1,0 +1,174 @@
+"""A run of several processes: the same run as one process, whatever happens to one of them."""
+
+import functools
+import json
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from ltpml_jax import lock, seals, train
+from tests import runs, trees
+from tests.test_resume import assert_same
+
+EVERY = 4  # steps between checkpoints, as in runs.finished
+
+
+def command(workdir: Path, **changes) -> list[str]:
+    return runs.command(workdir, train__checkpoint_every=EVERY, **changes)
+
+
+def ended_well(done: list[subprocess.CompletedProcess[str]]) -> list[subprocess.CompletedProcess[str]]:
+    for number, one in enumerate(done):
+        assert one.returncode == 0, f"process {number}: {one.stderr[-3000:]}"
+    return done
+
+
+@functools.cache
+def trained(processes: int, devices: int) -> Path:
+    """The work directory of a run by so many processes with so many devices each; do not change it."""
+    workdir = runs.scratch() / f"{processes}x{devices}"
+    done = ended_well(runs.wait_all(runs.start_all(command(workdir), processes, devices)))
+    assert "mAP Total" in done[0].stdout
+    said = [line for one in done[1:] for line in (one.stdout + one.stderr).splitlines()]
+    assert [line for line in said if "Gloo" not in line and "peer ranks" not in line] == []  # the rest is said once
+    return workdir
+
+
+def assert_agree(workdir: Path, expected: Path) -> None:
+    """Equal batches and selections, losses to 1e-5, and a table that prints the same."""
+    mine, theirs = runs.lines(workdir), runs.lines(expected)
+    assert len(mine) == len(theirs)
+    for line, other in zip(mine, theirs, strict=True):
+        assert line.keys() == other.keys()
+        for name, value in line.items():
+            if name.startswith(("loss", "epoch_loss")):
+                assert value == pytest.approx(other[name], rel=1e-5, abs=1e-9), (line["step"], name)
+            elif name == "validation_mAP":
+                assert value == pytest.approx(other[name], abs=0.05)
+            else:  # step, epoch, hash of the batch, reliable set, hard labels
+                assert value == other[name], (line["step"], name)
+    tables = [json.loads((folder / "results.json").read_text()) for folder in (workdir, expected)]
+    for name, scores in tables[0]["test"].items():
+        assert scores == pytest.approx(tables[1]["test"][name], abs=0.1)
+    assert tables[0]["corrected_labels"] == pytest.approx(tables[1]["corrected_labels"], abs=0.1)
+
+
+@pytest.mark.parametrize("processes,devices", [(2, 2), (4, 1)])
+def test_processes_and_devices_change_nothing(processes, devices):
+    """finished() is one process with eight devices."""
+    assert_agree(trained(processes, devices), runs.finished())
+
+
+def until(workdir: Path, step: int, to: Path) -> Path:
+    """A copy of a run that has come no further than a checkpoint."""
+    shutil.copytree(workdir, to)
+    for folder in (to / "checkpoints").iterdir():
+        if int(folder.name) > step:
+            shutil.rmtree(folder)
+    (to / "results.json").unlink()
+    return to
+
+
+def test_a_checkpoint_goes_on_in_any_topology(tmp_path):
+    """Of four processes, to one with one device, to two, and looked at by one."""
+    workdir = until(trained(4, 1), 16, tmp_path / "run")
+    train.run(runs.config(train__checkpoint_every=EVERY, train__devices=1), workdir)
+    assert_agree(workdir, runs.finished())
+    workdir = until(workdir, 16, tmp_path / "again")
+    done = ended_well(runs.wait_all(runs.start_all(command(workdir), 2)))
+    assert "Going on from step 16" in done[0].stderr
+    assert_agree(workdir, runs.finished())
+    looked = runs.call([*runs.python("evaluate"), f"--workdir={workdir}"])
+    assert looked.returncode == 0 and "mAP Total" in looked.stdout, looked.stderr
+
+
+def wait_for(workdir: Path, step: int, processes: list[subprocess.Popen[str]]) -> None:
+    deadline = time.monotonic() + 300
+    while not seals.sealed(workdir / "checkpoints" / str(step)):
+        assert all(process.poll() is None for process in processes) and time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def lose(workdir: Path, step: int, killed: int) -> None:
+    """Two processes from where the run is; one is killed once a checkpoint is there, and the other one has to end."""
+    processes = runs.start_all(command(workdir), 2, 2)
+    wait_for(workdir, step, processes)
+    processes[killed].kill()
+    other = runs.wait_all(processes, seconds=100)[1 - killed]
+    assert other.returncode == 75, other.stderr
+    assert f"rocess {killed} (" in other.stderr.splitlines()[-1], other.stderr
+
+
+def preempt(workdir: Path, step: int) -> None:
+    """The same with SIGTERM to one of them, which saves the run of both."""
+    processes = runs.start_all(command(workdir), 2, 2)
+    wait_for(workdir, step, processes)
+    processes[1].send_signal(signal.SIGTERM)
+    done = runs.wait_all(processes, seconds=100)
+    assert [one.returncode for one in done] == [143, 143], [one.stderr for one in done]
+    assert done[0].stderr.splitlines()[-1] == "SIGTERM: the run is saved; the same command goes on from there."
+    stopped = max(int(path.name) for path in (workdir / "checkpoints").iterdir())
+    assert runs.lines(workdir)[-1]["step"] == stopped
+
+
+def damage(workdir: Path) -> int:
+    """Flip a bit in what process 1 saved of the newest checkpoint; the step of the one before it."""
+    *_, before, last = sorted(int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit())
+    (part,) = (workdir / "checkpoints" / str(last) / "state").glob("ocdbt.process_1")
+    largest = max(part.rglob("d/*"), key=lambda path: path.stat().st_size)
+    raw = bytearray(largest.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    largest.write_bytes(raw)
+    return before
+
+
+def test_whatever_happens_to_one_process_the_end_is_the_same_bit_for_bit(tmp_path):
+    workdir = tmp_path / "run"
+    lose(workdir, 4, killed=1)
+    preempt(workdir, 8)
+    lose(workdir, 12, killed=0)
+    before = damage(workdir)
+    done = ended_well(runs.wait_all(runs.start_all(command(workdir), 2, 2)))
+    assert f"Going on from step {before}" in done[0].stderr
+    assert "(state/ocdbt.process_1/" in done[0].stderr
+    assert_same(workdir, trained(2, 2))
+
+
+@pytest.mark.parametrize(
+    "changes,sentence",
+    [
+        ({"seed": 1}, "Process 1 has another config or other data than process 0; start all with the same command."),
+        ({"data__dir": f"{__file__}/below"}, "process 1 (HOST): Cannot build digits_mlt in"),
+    ],
+)
+def test_what_is_wrong_in_one_process_is_said_once_and_ends_all(changes, sentence, tmp_path):
+    arguments = [command(tmp_path), command(tmp_path, **changes)]
+    done = runs.wait_all(runs.start_all(arguments, 2), seconds=100)
+    assert [one.returncode for one in done] == [2, 2], [one.stderr for one in done]
+    assert runs.sentence(done[0]).startswith(sentence.replace("HOST", socket.gethostname()))
+    assert "error" not in done[1].stderr
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_second_run_of_two_processes_refuses(tmp_path):
+    with lock.sole_run(tmp_path):
+        done = runs.wait_all(runs.start_all(command(tmp_path), 2), seconds=100)
+    assert [one.returncode for one in done] == [2, 2], [one.stderr for one in done]
+    assert "Another run is at work in" in runs.sentence(done[0]) and "error" not in done[1].stderr
+
+
+def test_an_image_that_one_process_cannot_read_ends_all_with_its_name(tmp_path):
+    """Whichever process meets it; the other one is in a step, and waits for nobody."""
+    data = trees.prepared(tmp_path, "mine", 5)
+    trees.punch(data, "train/30.jpg")
+    changes = {"data__name": "mine", "data__dir": data, "data__batch_size": 8, "data__sampler": "shuffle"}
+    done = runs.wait_all(runs.start_all(command(tmp_path / "run", data__validation=0.0, **changes), 2), seconds=100)
+    assert [one.returncode for one in done] == [2, 2], [one.stderr for one in done]
+    assert re.match(r"process [01] \(.*30\b.*config.data.unreadable=skip", runs.sentence(done[0]))
+    assert "error" not in done[1].stderr
