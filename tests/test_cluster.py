@@ -1,0 +1,58 @@
+"""What one process says of a cluster, and how it reads its environment; several are in test_processes.py."""
+
+import numpy as np
+import pytest
+
+from ltpml_jax import cluster
+from ltpml_jax.errors import UserError
+
+NAMES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID", "SLURM_NTASKS", "SLURM_PROCID")
+
+
+@pytest.fixture(autouse=True)
+def nowhere(monkeypatch):
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(
+    "variables,expected",
+    [
+        ({}, (0, 1)),
+        ({"JAX_NUM_PROCESSES": "4", "JAX_PROCESS_ID": "3"}, (3, 4)),
+        ({"SLURM_NTASKS": "16", "SLURM_PROCID": "0"}, (0, 16)),
+        ({"JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "1", "SLURM_NTASKS": "16", "SLURM_PROCID": "0"}, (1, 2)),
+        ({"SLURM_NTASKS": "16"}, (0, 1)),
+    ],
+)
+def test_the_environment_says_who_we_are_before_anybody_has_joined(monkeypatch, variables, expected):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert cluster.expected() == expected
+
+
+@pytest.mark.parametrize("variables", [{}, {"JAX_NUM_PROCESSES": "two", "JAX_PROCESS_ID": "0"}])
+def test_an_address_without_numbers_is_refused(monkeypatch, variables):
+    monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "localhost:1")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match="JAX_NUM_PROCESSES and JAX_PROCESS_ID must be whole numbers; set them too"):
+        cluster.join(False, limit=1, silence=10)
+
+
+def test_one_process_joins_nobody_and_speaks_for_itself():
+    cluster.join(False, limit=1, silence=10)
+    cluster.check_joined()
+    assert cluster.is_first() and cluster.name().startswith("process 0 (")
+    assert cluster.exchange("a word") == ["a word"] and cluster.from_first(lambda: "told") == "told"
+    np.testing.assert_array_equal(cluster.total(np.array([2**40, 3])), [2**40, 3])
+    assert cluster.together(lambda: 7) == 7
+
+
+def test_an_error_of_one_process_alone_stays_what_it_is():
+    def fails():
+        raise UserError("the disk is full.")
+
+    with pytest.raises(UserError, match=r"^the disk is full\.$") as caught:
+        cluster.together(fails)
+    assert not isinstance(caught.value, cluster.SharedError)
