@@ -20,7 +20,8 @@ EVERY = 3  # steps between checkpoints
 
 
 def command(workdir: Path) -> list[str]:
-    return runs.command(workdir, train__checkpoint_every=EVERY)
+    """With a limit to the start: a process that is killed before it has joined is waited for until then."""
+    return runs.command(workdir, train__checkpoint_every=EVERY, train__start_limit=40.0)
 
 
 def start(workdir: Path, processes: int) -> list:

@@ -19,6 +19,16 @@ from ltpml_jax.state import TrainState
 
 FOLDER = "checkpoints"
 SCORE = "validation_mAP"
+# What errors of a file system say, as against those of a run that has lost a process while all save.
+_OF_FILES = (
+    "No space left",
+    "quota",
+    "ermission denied",
+    "Read-only",
+    "Input/output error",
+    "File too large",
+    "[Errno",
+)
 DUMPS = "not_finite"  # folder of what was there when a step was not applied
 
 
@@ -95,9 +105,9 @@ def _write(manager: ocp.CheckpointManager, step: int, trees: dict, texts: dict, 
         manager.save(step, args=ocp.args.Composite(**parts), metrics=metrics, force=True)
         if cluster.is_first():
             seals.seal(Path(manager.directory) / str(step))
-    except jax.errors.JaxRuntimeError:  # of a barrier: another process is gone
-        raise
-    except Exception as error:  # Orbax and tensorstore raise many kinds
+    except Exception as error:  # Orbax, tensorstore, JAX and gloo raise many kinds
+        if jax.process_count() > 1 and not any(sign in str(error) for sign in _OF_FILES):
+            raise  # of a barrier, or of a collective: another process is gone
         cause = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         raise UserError(
             f"The checkpoint of step {step} cannot be saved in {manager.directory} ({cause}); make room or "
