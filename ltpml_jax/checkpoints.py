@@ -71,7 +71,7 @@ def open_manager(workdir: Path, read_only: bool = False) -> ocp.CheckpointManage
 
 def newest(manager: ocp.CheckpointManager) -> int:
     """The newest step that is saved to its end; UserError where there is none."""
-    steps = [step for step in manager.all_steps() if seals.sealed(Path(manager.directory) / str(step))]
+    steps = [step for step in manager.all_steps() if seals.sealed(_folder(manager, step))]
     if not steps:
         raise UserError(f"There is no checkpoint in {manager.directory} yet; train until the first one is saved.")
     return max(steps)
@@ -79,14 +79,13 @@ def newest(manager: ocp.CheckpointManager) -> int:
 
 def clear_unfinished(manager: ocp.CheckpointManager) -> dict[int, Path]:
     """Set checkpoints aside that a killed run has not saved to their end; where they are now, by step."""
-    told = cluster.from_first(
-        lambda: " ".join(str(step) for step in sorted(manager.all_steps()) if _open(manager, step))
-    )
+    steps = manager.all_steps()
+    told = cluster.from_first(lambda: " ".join(str(step) for step in steps if not seals.sealed(_folder(manager, step))))
     return {int(step): set_aside(manager, int(step)) for step in told.split()}
 
 
-def _open(manager: ocp.CheckpointManager, step: int) -> bool:
-    return not seals.sealed(Path(manager.directory) / str(step))
+def _folder(manager: ocp.CheckpointManager, step: int) -> Path:
+    return Path(manager.directory) / str(step)
 
 
 def save(manager: ocp.CheckpointManager, state: TrainState, iterator: dict, facts: dict, score: float | None) -> None:
@@ -104,7 +103,7 @@ def _write(manager: ocp.CheckpointManager, step: int, trees: dict, texts: dict, 
     try:
         manager.save(step, args=ocp.args.Composite(**parts), metrics=metrics, force=True)
         if cluster.is_first():
-            seals.seal(Path(manager.directory) / str(step))
+            seals.seal(_folder(manager, step))
     except Exception as error:  # Orbax, tensorstore, JAX and gloo raise many kinds
         if jax.process_count() > 1 and not any(sign in str(error) for sign in _OF_FILES):
             raise  # of a barrier, or of a collective: another process is gone
@@ -130,7 +129,7 @@ def dump(workdir: Path, step: int, state: TrainState, batch: dict, facts: dict) 
 
 def set_aside(manager: ocp.CheckpointManager, step: int) -> Path:
     """Move a step's folder out of the manager's sight, so that the step can be saved again; returns where it is."""
-    place = Path(cluster.from_first(lambda: str(_move(Path(manager.directory) / str(step)))))
+    place = Path(cluster.from_first(lambda: str(_move(_folder(manager, step)))))
     manager.reload()
     return place
 
@@ -158,7 +157,7 @@ def restore(manager: ocp.CheckpointManager, step: int, shapes: TrainState, shard
         iterator=ocp.args.JsonRestore(),  # type: ignore[call-arg]
         facts=ocp.args.JsonRestore(),  # type: ignore[call-arg]
     )
-    folder = Path(manager.directory) / str(step)
+    folder = _folder(manager, step)
     broken = cluster.from_first(lambda: seals.broken(folder))
     if broken:
         raise DamagedError(f"The checkpoint {folder} cannot be read as a state of this run ({broken})")
@@ -166,8 +165,7 @@ def restore(manager: ocp.CheckpointManager, step: int, shapes: TrainState, shard
         got: Any = manager.restore(step, args=arguments)
     except Exception as error:  # Orbax raises many kinds, for damage and for a foreign tree alike
         cause = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        what = f"The checkpoint {manager.directory}/{step} cannot be read as a state of this run ({cause})"
-        raise DamagedError(what) from error
+        raise DamagedError(f"The checkpoint {folder} cannot be read as a state of this run ({cause})") from error
     return Restored(got.state, got.iterator, got.facts)
 
 

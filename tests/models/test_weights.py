@@ -25,6 +25,15 @@ def _model(seed: int) -> classifier.Classifier:
     return model
 
 
+def _refused(model, path: Path) -> str:
+    """The sentence with which a file is refused, after checking that it left the model as it was."""
+    before = jax.tree.map(np.array, nnx.state(model))
+    with pytest.raises(UserError) as caught:
+        weights.load_backbone(model, path)
+    jax.tree.map(np.testing.assert_array_equal, nnx.state(model), before)
+    return str(caught.value)
+
+
 def test_round_trip_changes_the_backbone_only(tmp_path: Path) -> None:
     source, target, path = _model(0), _model(1), tmp_path / "backbone.safetensors"
     head = np.array(target.head.kernel[...])
@@ -57,15 +66,11 @@ def test_every_misfit_is_named_in_one_error(tmp_path: Path) -> None:
     tensors["bn1.bias"] = np.zeros(17, np.float32)
     tensors["bn1.scale"] = np.zeros(16, np.float64)
     save_file(tensors, path)
-    before = jax.tree.map(np.array, nnx.state(model))
-    with pytest.raises(UserError) as caught:
-        weights.load_backbone(model, path)
-    message = str(caught.value)
+    message = _refused(model, path)
     assert "missing: conv1.kernel, layer4.0.bn2.mean;" in message
     assert "unexpected: fc.kernel;" in message
     assert "bn1.bias (float32[17], expected float32[16])" in message
     assert "bn1.scale (float64[16], expected float32[16])" in message
-    jax.tree.map(np.testing.assert_array_equal, nnx.state(model), before)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a safetensors file at all", b"\xff" * 64])
@@ -143,15 +148,11 @@ def test_every_misfit_is_named_as_the_file_names_it(tmp_path: Path) -> None:
     tensors["layer2.0.conv1.weight"] = np.zeros((32, 16, 1, 1), np.float32)
     tensors["bn1.weight"] = np.zeros(16, np.int64)
     save_file(tensors, path)
-    before = jax.tree.map(np.array, nnx.state(model))
-    with pytest.raises(UserError) as caught:
-        weights.load_backbone(model, path)
-    message = str(caught.value)
+    message = _refused(model, path)
     assert "missing: conv1.weight, layer4.0.bn2.running_var;" in message
     assert "unexpected: layer1.0.se.weight;" in message
     assert "layer2.0.conv1.weight (float32[32, 16, 1, 1], expected float32[32, 16, 3, 3])" in message
     assert "bn1.weight (int64[16], expected float32[16])" in message
-    jax.tree.map(np.testing.assert_array_equal, nnx.state(model), before)
 
 
 def test_a_damaged_checkpoint_leaves_the_model_alone(tmp_path: Path) -> None:
