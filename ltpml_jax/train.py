@@ -14,7 +14,7 @@ from flax import nnx
 
 from ltpml_jax import checkpoints, cluster, evaluation, preemption, watchdog
 from ltpml_jax.bookkeeping import Steps, write_epoch
-from ltpml_jax.config import check_workdir, settle, validate
+from ltpml_jax.config import check_workdir, fields, settle, validate
 from ltpml_jax.data import loaders
 from ltpml_jax.data.embedded import EMBEDDED
 from ltpml_jax.data.setting import origin
@@ -70,8 +70,12 @@ def _claim(stack: contextlib.ExitStack, config: Config, workdir: Path) -> None:
 
 
 def same_everywhere(this: Run) -> None:
-    """Raise UserError in all processes where two of them have other configs, candidate sets or versions."""
-    told = cluster.exchange(repr(sorted(facts(this).items())))
+    """Raise UserError in all processes where two of them have other configs or candidate sets.
+
+    Only where the dataset lies may differ, as a host may have a copy of its own.
+    """
+    config = {name: value for name, value in fields(this.config).items() if name != "data.dir"}
+    told = cluster.exchange(f"{this.setting.digest} {sorted(config.items())}")
     others = [number for number, text in enumerate(told) if text != told[0]]
     if others:
         raise cluster.SharedError(

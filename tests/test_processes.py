@@ -81,7 +81,8 @@ def test_a_checkpoint_goes_on_in_any_topology(tmp_path):
     train.run(runs.config(train__checkpoint_every=EVERY, train__devices=1), workdir)
     assert_agree(workdir, runs.finished())
     workdir = until(workdir, 16, tmp_path / "again")
-    done = ended_well(runs.wait_all(runs.start_all(command(workdir), 2)))
+    copy = shutil.copytree(runs.data_dir(), tmp_path / "data")  # the second host has the dataset on its own disk
+    done = ended_well(runs.wait_all(runs.start_all([command(workdir), command(workdir, data__dir=copy)], 2)))
     assert "Going on from step 16" in done[0].stderr
     assert_agree(workdir, runs.finished())
     looked = runs.call([*runs.python("evaluate"), f"--workdir={workdir}"])
