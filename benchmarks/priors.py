@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ltpml_jax import priors
 from ltpml_jax.data import source
 from ltpml_jax.data.corruption import draw_candidates
 from ltpml_jax.data.labels import class_groups
+from ltpml_jax.methods import priors
 
 RATES, SEEDS = (0.3, 0.5), range(10)
 Estimator = Callable[[np.ndarray, float], np.ndarray]

@@ -22,7 +22,7 @@ from benchmarks import hlo, state_update
 from benchmarks.step import random_batch, synthetic
 from configs import coco_mlt
 from ltpml_jax import network, setup
-from ltpml_jax.priors import Prior
+from ltpml_jax.methods.priors import Prior
 from ltpml_jax.state import AXIS, TrainState, batch_sharding, init_state, make_mesh
 
 Facts = dict[str, Any]

@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ltpml_jax.losses import DBParams
 from ltpml_jax.methods import tables
 from ltpml_jax.methods.base import Context, Keys
+from ltpml_jax.methods.losses import DBParams
 from ltpml_jax.methods.ndlp import NDLPParams, NDLPState, ndlp
-from ltpml_jax.priors import Prior
+from ltpml_jax.methods.priors import Prior
 
 BATCH, CLASSES, REPEATS = 32, 80, 300
 SIZES = (1_000, 10_000, 100_000, 1_000_000)

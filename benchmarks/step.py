@@ -25,14 +25,14 @@ import jax
 import numpy as np
 
 from configs import coco_mlt, nuswide_lt, voc_mlt
-from ltpml_jax import priors
 from ltpml_jax.data.label_rows import LabelRows
 from ltpml_jax.data.records import Records, Split
 from ltpml_jax.data.setting import Setting
 from ltpml_jax.data.source import Dataset
-from ltpml_jax.setup import Run, assemble, compile_step, fresh_state
+from ltpml_jax.experiment import Experiment, assemble, compile_step, fresh_state
+from ltpml_jax.methods import priors
+from ltpml_jax.methods.settings import Config
 from ltpml_jax.state import batch_sharding, make_mesh
-from ltpml_jax.types import Config
 
 PATTERNS = 10_000
 # images, classes: of VOC-MLT and COCO-MLT as published; NUS-WIDE's training set in round numbers.
@@ -122,15 +122,15 @@ def synthetic(images: int, classes: int) -> Setting:
     served = LabelRows(states, rows % len(states), "negative")
     split = Split(Records("synthetic", "", "train", images, classes), states)
     dataset = Dataset("synthetic", split, split, None, tuple(f"class {j}" for j in range(classes)), {})
-    prior = priors.oracle_prior(served.sums(), images)
+    prior = priors.oracle_prior(served.candidate_counts(), images)
     return Setting(dataset, rows, split, rows[:0], served, served, states[:0], prior, "", steps_per_epoch=1)
 
 
-def random_batch(run: Run, seed: int) -> dict[str, np.ndarray]:
+def random_batch(run: Experiment, seed: int) -> dict[str, np.ndarray]:
     config, served, rng = run.config.data, run.setting.served, np.random.default_rng(seed)
     index = rng.integers(0, len(served), config.batch_size, dtype=np.int32)
     image = rng.integers(0, 256, (config.batch_size, config.image_size, config.image_size, 3), dtype=np.uint8)
-    return {"image": image, "index": index, "label": served[index].astype(np.uint8)}
+    return {"image": image, "index": index, "states": served[index]}
 
 
 if __name__ == "__main__":

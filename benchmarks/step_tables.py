@@ -10,15 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from ltpml_jax.setup import Run, assemble, fresh_state
 
 from benchmarks import hlo
 from benchmarks.step import random_batch, synthetic
 from ltpml_jax import losses, network, photometric
+from ltpml_jax.methods.settings import Config
 from ltpml_jax.models import classifier
-from ltpml_jax.setup import Run, assemble, fresh_state
 from ltpml_jax.state import TrainState, batch_sharding, make_mesh
 from ltpml_jax.step import Batch, jit_step, make_stages
-from ltpml_jax.types import Config
 
 Turn = Callable[[], None]
 Prepare = Callable[[jax.Array, jax.Array], jax.Array]
@@ -122,8 +122,8 @@ def overhead(config: Config, images: int, classes: int, rounds: int) -> dict[str
 def torch_turn(run: Run, dtype: str) -> tuple[Turn, Any]:
     """PyTorch's step on the same batch, and the object that takes it."""
     from benchmarks import torch_step
-    from ltpml_jax.losses import DBParams
     from ltpml_jax.methods import ndlp
+    from ltpml_jax.methods.losses import DBParams
 
     config, setting = run.config, run.setting
     params = ndlp.NDLPParams(loss=DBParams(**config.db), epochs=config.train.epochs, **config.ndlp)

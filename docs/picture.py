@@ -14,12 +14,12 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from absl import flags
+from ltpml_jax.setup import Run, prepare
 
 from ltpml_jax import checkpoints
 from ltpml_jax.cli import launch
 from ltpml_jax.config import saved
 from ltpml_jax.data import augment
-from ltpml_jax.setup import Run, prepare
 from ltpml_jax.state import make_mesh
 
 WORKDIR = flags.DEFINE_string("workdir", "", "Directory of a finished run.")

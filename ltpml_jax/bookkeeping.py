@@ -11,11 +11,11 @@ from clu import metrics as clu_metrics
 
 from ltpml_jax import checkpoints, cluster, evaluation, watchdog
 from ltpml_jax.data import batches, loaders
+from ltpml_jax.experiment import Experiment, facts
 from ltpml_jax.feed import Arrays, Feed
 from ltpml_jax.progress import Progress
 from ltpml_jax.records import Records, step_record
-from ltpml_jax.setup import Run, facts
-from ltpml_jax.state import TrainState
+from ltpml_jax.state import TrainState, evaluated
 
 log = logging.getLogger(__name__)
 
@@ -26,9 +26,9 @@ class Steps:
     stop: whether SIGTERM came to any process, as far as is known.
     """
 
-    def __init__(self, this: Run, records: Records, feed: Feed, progress: Progress) -> None:
+    def __init__(self, run: Experiment, records: Records, feed: Feed, progress: Progress) -> None:
         """No steps yet."""
-        self.this, self.records, self.feed, self.progress, self.stop = this, records, feed, progress, False
+        self.run, self.records, self.feed, self.progress, self.stop = run, records, feed, progress, False
         self.waiting: deque[tuple[int, dict, Arrays]] = deque()  # the devices may not have come to them yet
         self.lines: list[dict[str, Any]] = []
 
@@ -60,57 +60,57 @@ class Steps:
         self.lines = []
 
     def _line(self, step: int, metrics: dict, heard: dict, skipped: int) -> dict[str, Any]:
-        epoch = (step - 1) // self.this.setting.steps_per_epoch
+        epoch = (step - 1) // self.run.setting.steps_per_epoch
         line = step_record(step, epoch, metrics, batches.digest(heard["note"]))
         unread = heard["unreadable"][heard["unreadable"] >= 0]
         if len(unread):
-            line["unreadable"] = self.this.setting.train[unread].tolist()
+            line["unreadable"] = self.run.setting.train[unread].tolist()
             log.warning(
                 "WARNING: step %d: images that cannot be read (index %s) were replaced", step, line["unreadable"]
             )
         return line | ({"not_applied": skipped} if skipped else {})
 
     def _not_applied(self, step: int, skipped: int, heard: dict, state: TrainState) -> None:
-        loss, most = self.lines[-1]["loss"], self.this.config.train.max_skipped
+        loss, most = self.lines[-1]["loss"], self.run.config.train.max_skipped
         log.warning(
             "WARNING: step %d is not applied: loss %s, or gradients, not finite (%d in a row)", step, loss, skipped
         )
         if skipped == 1:
-            place = checkpoints.dump(self.this.workdir, step, state, self._batch(step, loss, heard), facts(self.this))
+            place = checkpoints.dump(self.run.workdir, step, state, self._batch(step, loss, heard), facts(self.run))
             log.warning("Its batch and the state are in %s", place)
         if skipped >= most:
             self.write()
             raise cluster.SharedError(
                 f"Step {step} is the last of {skipped} in a row whose loss or gradients are not finite (loss {loss}); "
                 "nothing after the checkpoint before them was saved. Lower config.optim.learning_rate, or look at the "
-                f"batch in {self.this.workdir / checkpoints.DUMPS}."
+                f"batch in {self.run.workdir / checkpoints.DUMPS}."
             )
 
     def _batch(self, step: int, loss: float, heard: dict) -> dict[str, Any]:
-        rows = self.this.setting.train[heard["index"]]
+        rows = self.run.setting.train[heard["index"]]
         return {"step": step, "loss": str(loss), "index": rows.tolist(), "batch": batches.digest(heard["note"]).hex()}
 
 
-def write_epoch(this: Run, records: Records, step: int, state: TrainState) -> float:
+def write_epoch(run: Experiment, records: Records, step: int, state: TrainState) -> float:
     """Write the summary of the epoch that ends with `step`; returns the score of its checkpoint.
 
     Raises PreemptedError where SIGTERM comes during validation; nothing is written then.
     """
-    score = validation_score(this, state)
+    score = validation_score(run, state)
     if cluster.is_first():
-        epoch = (step - 1) // this.setting.steps_per_epoch
+        epoch = (step - 1) // run.setting.steps_per_epoch
         losses = np.array(records.epoch_losses(epoch))
         mean = float(clu_metrics.Average.from_model_output(jnp.asarray(losses)).compute())
         records.write([{"step": step, "epoch": epoch, "epoch_loss": mean, checkpoints.SCORE: score}])
     return step if np.isnan(score) else score
 
 
-def validation_score(this: Run, state: TrainState) -> float:
+def validation_score(run: Experiment, state: TrainState) -> float:
     """mAP in percent on the held-out training images, against their candidate sets; NaN where none are held out."""
-    images = len(this.setting.validation)
+    images = len(run.setting.validation)
     if not images:
         return float("nan")
-    feed = loaders.validation_batches(this.config, this.setting, this.mesh)
-    logits = evaluation.predict_all(this.predict, state.params, state.rest, feed, images)
+    feed = loaders.validation_batches(run.config, run.setting, run.mesh)
+    logits = next(iter(evaluation.predict_all(run.predict, evaluated(state), state.rest, feed, images).values()))
     read = evaluation.read(logits)
-    return float(np.nanmean(evaluation.average_precision(logits[read], this.setting.validation_labels[read])))
+    return float(np.nanmean(evaluation.average_precision(logits[read], run.setting.validation_labels[read])))

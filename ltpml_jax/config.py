@@ -1,67 +1,224 @@
-"""Configs: parsing the argument, checking every field before any compile, and the copy in the work directory."""
+"""Every config field, declared once; validation before any compile; and the copy in the work directory.
+
+A section is a NamedTuple of annotated fields (methods/settings.py says how). Methods declare their own sections in
+their own files. docs/config.md is made of these declarations.
+"""
 
 import difflib
-import json
-import math
-import tempfile
-from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable
+from typing import Annotated, Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from configs import default
-from ltpml_jax.data import augment
 from ltpml_jax.errors import UserError
-from ltpml_jax.methods import METHODS
-from ltpml_jax.models.resnet import ARCHITECTURES
-from ltpml_jax.types import Config
+from ltpml_jax.methods import METHODS, SECTIONS, Method
+from ltpml_jax.methods.base import Plan
+from ltpml_jax.methods.settings import (
+    BELOW_ONE,
+    FREE,
+    POSITIVE_SHARE,
+    SHARE,
+    SWITCH,
+    TEXT,
+    Config,
+    Range,
+    Rule,
+    Setting,
+    above,
+    at_least,
+    between,
+    declared,
+    low_high,
+    one_of,
+)  # fmt: skip
 
-FILE = "config.json"
-CHOICES = {
-    "data.labels": ("candidates", "clean"),
-    "data.unknown": ("candidate", "negative"),
-    "data.unreadable": ("stop", "skip"),
-    "data.resize": tuple(augment.RESIZES),
-    "data.sampler": ("class_aware", "shuffle"),
-    "model.backbone": tuple(ARCHITECTURES),
-    "model.backbone_norm": ("stored", "batch"),
-    "model.dtype": ("float32", "bfloat16"),
-    "method.name": tuple(METHODS),
-    "method.priors": ("estimated", "oracle"),
+CUSTOM = "custom"  # method.name of a run whose method was handed to `train`
+COUNT, ANY_COUNT, SEED = between(1, 10**6), between(0, 10**6), between(0, 2**32 - 1)
+EPOCHS = Rule(lambda epochs: list(epochs) == sorted(epochs) and all(e > 0 for e in epochs), "ascending epochs above 0")
+
+
+class RunFields(NamedTuple):
+    """Fields of no section."""
+
+    seed: Annotated[int, SEED, "base of every random stream: initialisation, order, augmentation, dropout, mixup"] = 0
+
+
+class DataFields(NamedTuple):
+    """What is trained on, and how images are read."""
+
+    name: Annotated[str, TEXT, "an embedded dataset (digits_mlt, digits_identity) or one that was prepared"] = (
+        "digits_mlt"
+    )
+    dir: Annotated[str, TEXT, "where datasets lie, on any path that etils.epath opens", FREE] = "~/tensorflow_datasets"
+    labels: Annotated[str, one_of("candidates", "clean"), "what training sees (clean: a ceiling, not LT-PML)"] = (
+        "candidates"
+    )
+    candidates: Annotated[str, TEXT, 'a manifest of label states, made by `ltpml corrupt`; "" draws candidates'] = ""
+    priors: Annotated[
+        str, one_of("estimated", "oracle"), "class counts and the sampler's lists: from candidates, or the true ones"
+    ] = "estimated"
+    unknown: Annotated[
+        str, one_of("candidate", "negative"), "what a label that no annotator gave is to training"
+    ] = "candidate"  # fmt: skip
+    partial_rate: Annotated[float, BELOW_ONE, "q: probability that a negative becomes a candidate"] = 0.0
+    candidate_seed: Annotated[int, SEED, "seed of the candidate sets; with q and the labels it fixes them"] = 0
+    validation: Annotated[float, BELOW_ONE, "share of training images held out, by candidates, to choose `best`"] = 0.0
+    sampler: Annotated[str, one_of("class_aware", "shuffle"), "order of the training images"] = "class_aware"
+    batch_size: Annotated[int, COUNT, "global batch, over all devices"] = 32
+    image_size: Annotated[int, between(8, 4096), "side in pixels after cropping; the ratio is not kept"] = 224
+    min_crop: Annotated[float, POSITIVE_SHARE, "smallest side of the random crop, as a share of the image's"] = 0.8
+    crop_ratio: Annotated[Range, low_high(1e-6), "range of width / height of the random crop"] = (0.5, 2.0)
+    resize: Annotated[
+        str, one_of("opencv", "pillow", "fast"), "as the reference, as torchvision, or JPEGs decoded smaller"
+    ] = "opencv"
+    unreadable: Annotated[
+        str, one_of("stop", "skip"), "an image that cannot be read; skip: the next one takes its place", FREE
+    ] = "stop"
+    flip: Annotated[float, SHARE, "probability of a horizontal flip"] = 0.5
+    workers: Annotated[int, ANY_COUNT, "grain worker processes; 0 reads in threads of this process", FREE] = 0
+    threads: Annotated[int, COUNT, "reading threads (of each worker)", FREE] = 2
+
+
+class JitterFields(NamedTuple):
+    """Photometric distortion; each part is applied to an image with probability 1/2."""
+
+    brightness: Annotated[float, at_least(0), "added, in units of 0..255"] = 32.0
+    contrast: Annotated[Range, low_high(), "factor"] = (0.5, 1.5)
+    saturation: Annotated[Range, low_high(), "factor"] = (0.5, 1.5)
+    hue: Annotated[float, at_least(0), "shift in degrees"] = 18.0
+    channel_shuffle: Annotated[bool, SWITCH, "permute R, G, B"] = True
+
+
+class ModelFields(NamedTuple):
+    """The classifier that a method's network is made of."""
+
+    backbone: Annotated[
+        str, one_of("resnet18", "resnet34", "resnet50", "resnet101", "resnet_small"), "architecture"
+    ] = "resnet50"  # fmt: skip
+    pretrained: Annotated[
+        str, TEXT, 'a .safetensors or .pth path, hf:OWNER/NAME[/FILE], digits_small; "" for random weights'
+    ] = ""  # fmt: skip
+    neck_width: Annotated[int, COUNT, "width of the linear layer between backbone and head"] = 256
+    dropout: Annotated[float, BELOW_ONE, "after the neck's BatchNorm"] = 0.5
+    frozen_stages: Annotated[int, between(0, 4), "0 none, 1 stem and first stage, ..., 4 the whole backbone"] = 1
+    backbone_norm: Annotated[str, one_of("stored", "batch"), "BatchNorm statistics in training"] = "stored"
+    dtype: Annotated[
+        str, one_of("float32", "bfloat16"), "compute type; parameters and losses stay float32"
+    ] = "float32"  # fmt: skip
+    fold_norm: Annotated[bool, SWITCH, "fold stored-statistics BatchNorm into its convolution"] = True
+    pointwise_matmul: Annotated[bool, SWITCH, "1x1 convolutions as matrix products"] = True
+
+
+class MethodFields(NamedTuple):
+    """The method; the settings of each are in its own section."""
+
+    name: Annotated[
+        str, one_of(*METHODS, CUSTOM), "what learns from the labels (custom: the method given to `train`)"
+    ] = "ndlp"  # fmt: skip
+
+
+class OptimFields(NamedTuple):
+    """Optimiser: gradients + weight decay, clipped, then SGD with momentum or Adam, times the scheduled rate."""
+
+    name: Annotated[str, one_of("sgd", "adam"), "rule of the update"] = "sgd"
+    learning_rate: Annotated[float, above(0), "rate after warm-up"] = 0.02
+    schedule: Annotated[str, one_of("constant", "cosine", "step"), "the rate over the run, after warm-up"] = "constant"
+    warmup_steps: Annotated[int, ANY_COUNT, "steps of linear warm-up"] = 0
+    warmup_from: Annotated[float, SHARE, "share of the rate that warm-up starts from"] = 0.0
+    cosine_end: Annotated[float, SHARE, "cosine: share of the rate at the end of the run"] = 0.0
+    drop_epochs: Annotated[tuple[float, ...], EPOCHS, "step: epochs after which the rate drops"] = ()
+    drop_factor: Annotated[float, POSITIVE_SHARE, "step: factor of each drop"] = 0.1
+    multipliers: Annotated[
+        str, TEXT, "factors of the rate by parameter path, PATH=FACTOR,...; backbone=0.1 slows every backbone"
+    ] = ""  # fmt: skip
+    momentum: Annotated[float, BELOW_ONE, "sgd: heavy-ball momentum"] = 0.9
+    betas: Annotated[tuple[float, float], Rule(lambda pair: len(pair) == 2 and all(0 <= b < 1 for b in pair),
+        "two numbers in [0, 1)"), "adam: decay of the first and second moments"] = (0.9, 0.999)  # fmt: skip
+    weight_decay: Annotated[float, at_least(0), "times the parameter, added to its gradient (coupled)"] = 1e-4
+    clip_norm: Annotated[float, at_least(0), "largest norm of all gradients together; 0 for no clipping"] = 0.0
+    ema: Annotated[float, BELOW_ONE, "decay of an average of the parameters, evaluated in their place; 0: none"] = 0.0
+
+
+class TrainFields(NamedTuple):
+    """The run."""
+
+    epochs: Annotated[int, COUNT, "passes of the sampler; also the length of schedules"] = 10
+    devices: Annotated[int, ANY_COUNT, "how many devices of each process to use; 0 for all", FREE] = 0
+    one_jit: Annotated[bool, SWITCH, "compile all passes as one program (off: two; less memory at a time)"] = True
+    checkpoint_every: Annotated[
+        int, at_least(0), "steps between checkpoints, beside those at epoch ends; 0 for none", FREE
+    ] = 0  # fmt: skip
+    max_skipped: Annotated[
+        int, COUNT, "steps in a row whose loss is not finite, and which are not applied, until it stops", FREE
+    ] = 5  # fmt: skip
+    start_limit: Annotated[
+        float, at_least(0), "seconds until the first step must be done, in all processes; 0 for no limit", FREE
+    ] = 900.0  # fmt: skip
+    step_limit: Annotated[
+        float, at_least(0), "seconds between two signs of progress of a process after that; 0 for no limit", FREE
+    ] = 300.0  # fmt: skip
+
+
+class EvalFields(NamedTuple):
+    """Evaluation."""
+
+    batch_size: Annotated[int, COUNT, "images a step, rounded up to divide among the devices", FREE] = 100
+
+
+ALL = {
+    "data": DataFields,
+    "jitter": JitterFields,
+    "model": ModelFields,
+    "method": MethodFields,
+    **SECTIONS,
+    "optim": OptimFields,
+    "train": TrainFields,
+    "eval": EvalFields,
 }
-POSITIVE = (
-    "data.batch_size", "data.image_size", "data.threads", "model.neck_width", "train.epochs", "eval.batch_size",
-    "train.max_skipped", "optim.learning_rate", "db.neg_scale", "ndlp.gamma", "ndlp.mixup_concentration",
-)  # fmt: skip
-NOT_NEGATIVE = (
-    "seed", "data.candidate_seed", "data.workers", "jitter.brightness", "jitter.hue", "train.devices",
-    "train.checkpoint_every", "train.start_limit", "train.step_limit", "optim.weight_decay", "optim.momentum",
-    "ndlp.eta", "ndlp.mixup_block",
-)  # fmt: skip
-BELOW_ONE = ("data.partial_rate", "data.validation", "model.dropout")
-SHARES = ("data.flip", "data.min_crop", "ndlp.correction_rate")
-RANGES = ("data.crop_ratio", "jitter.contrast", "jitter.saturation", "ndlp.alpha")
-# What may change between a run and its continuation, because the result does not hang on it.
-FREE = (
-    "data.dir", "data.workers", "data.threads", "data.unreadable", "train.devices", "train.checkpoint_every",
-    "train.max_skipped", "train.start_limit", "train.step_limit", "eval.batch_size",
-)  # fmt: skip
 
 
-def partial_rate(argument: str) -> float:
-    """The partial rate that stands after the colon of --config; UserError where it is not in [0, 1)."""
+def settings() -> dict[str, Setting]:
+    """All fields by dotted name."""
+    own = {f"{section}.{name}": one for section, fields in ALL.items() for name, one in declared(fields).items()}
+    return {**declared(RunFields), **own}
+
+
+def default_config() -> Config:
+    """A config with every field at its default."""
+    config = ConfigDict(RunFields()._asdict())
+    for name, section in ALL.items():
+        config[name] = ConfigDict(section()._asdict())
+    return config
+
+
+class Argument(NamedTuple):
+    """What stands after the colon of a config file: the partial rate, and whether `reference` was asked for."""
+
+    partial_rate: float
+    reference: bool
+
+
+def parse_argument(text: str, partial_rate: float) -> Argument:
+    """The argument of a config file: "RATE", "reference" or "RATE,reference"; `partial_rate` where it names none.
+
+    Raises UserError for a rate outside [0, 1) and for other words.
+    """
+    words = [word.strip() for word in text.split(",")]
+    rates = [word for word in words if word != "reference"] if text else []
     try:
-        rate = float(argument)
+        (rate,) = (float(word) for word in rates) if rates else (partial_rate,)
     except ValueError:
         rate = -1.0
     if not 0 <= rate < 1:
-        raise UserError(f"The partial rate after the config file's colon is {argument!r}; give a number in [0, 1).")
-    return rate
+        raise UserError(
+            f"The partial rate after the config file's colon is {','.join(rates)!r}; "
+            "give a number in [0, 1), and `reference` after a comma for the released code's recipe."
+        )
+    return Argument(rate, "reference" in words)
 
 
 def fields(config: Config, prefix: str = "") -> dict[str, Any]:
-    """All fields by dotted name."""
+    """All fields of a config by dotted name."""
     out = {}
     for name, value in config.items():
         path = f"{prefix}{name}"
@@ -85,37 +242,35 @@ def nearest(name: str, valid: Iterable[str]) -> str:
 def validate(config: Config) -> None:
     """Raise UserError for the first value that cannot work; nothing has been compiled or written by then."""
     values = fields(config)
-    check_names(values, default.get_config())
-    check_types(values, fields(default.get_config()))
-    for name, choices in CHOICES.items():
-        if values[name] not in choices:
-            close = nearest(str(values[name]), choices)
-            raise UserError(
-                f"config.{name} is {values[name]!r}; choose one of {', '.join(choices)} (nearest: {close})."
-            )
-    _require(values, POSITIVE, lambda value: value > 0, "above 0")
-    _require(values, NOT_NEGATIVE, lambda value: value >= 0, "0 or more")
-    _require(values, BELOW_ONE, lambda value: 0 <= value < 1, "a number in [0, 1)")
-    _require(values, SHARES, lambda value: 0 <= value <= 1, "a number in [0, 1]")
-    _require(values, RANGES, lambda pair: len(pair) == 2 and 0 <= pair[0] <= pair[1] < math.inf, "a range (low, high)")
-    _require(values, ("data.crop_ratio",), lambda pair: pair[0] > 0, "above 0")
-    numbers = [name for name, value in values.items() if isinstance(value, float)]
-    _require(values, numbers, math.isfinite, "a finite number")
-    _require(values, ("model.frozen_stages",), lambda value: 0 <= value <= 4, "a whole number in 0..4")
-    _require(values, ("data.min_crop",), lambda value: value > 0, "above 0")
-    size = values["data.batch_size"]
-    divides = f"0 or a divisor of config.data.batch_size, which is {size}"
-    _require(values, ("ndlp.mixup_block",), lambda block: block == 0 or size % block == 0, divides)
+    check_names(values, default_config())
+    for name, setting in settings().items():
+        _check(name, values, setting)
+    try:
+        build_method(config)
+    except ValueError as error:  # what a method's settings ask of each other and of the run
+        raise UserError(f"{error}.") from None
 
 
-def check_types(values: dict[str, Any], examples: dict[str, Any]) -> None:
-    """Raise UserError for a field that is missing, or of another type than in `examples` (both by dotted name)."""
-    for name, example in examples.items():
-        if name not in values:
-            raise UserError(f"The config has no field {name!r}; start it from configs/default.py.")
-        if not _alike(values[name], example):
-            kind = "tuple of numbers" if isinstance(example, tuple) else type(example).__name__
-            raise UserError(f"config.{name} is {values[name]!r}; it must be of type {kind}, as in configs/default.py.")
+def build_method(config: Config) -> Method | None:
+    """The Method that config.method.name chooses; None for a custom one. Raises ValueError as the methods do."""
+    if config.method.name == CUSTOM:
+        return None
+    entry = METHODS[config.method.name]
+    sections = (kind(**config[name]) for name, kind in entry.sections.items())
+    return entry.make(*sections, Plan(config.train.epochs, config.data.batch_size))
+
+
+def _check(name: str, values: dict[str, Any], setting: Setting) -> None:
+    if name not in values:
+        raise UserError(f"The config has no field {name!r}; start it from ltpml_jax.default_config().")
+    value = values[name]
+    if not _alike(value, setting.default):
+        kind = "tuple of numbers" if isinstance(setting.default, tuple) else type(setting.default).__name__
+        raise UserError(f"config.{name} is {value!r}; it must be of type {kind}, {setting.rule.wanted}.")
+    if not setting.rule.holds(value):  # a NaN fails every comparison, so it ends here too
+        choices = setting.rule.choices
+        close = f" (nearest: {nearest(str(value), choices)})" if choices else ""
+        raise UserError(f"config.{name} is {value!r}; it must be {setting.rule.wanted}{close}.")
 
 
 def _alike(value: Any, example: Any) -> bool:
@@ -124,69 +279,3 @@ def _alike(value: Any, example: Any) -> bool:
     if isinstance(example, float):
         return isinstance(value, int | float) and not isinstance(value, bool)
     return type(value) is type(example)
-
-
-def _require(values: dict[str, Any], names: Iterable[str], good: Callable[[Any], bool], wanted: str) -> None:
-    for name in names:
-        if not good(values[name]):  # a NaN fails every comparison, so it ends here too
-            raise UserError(f"config.{name} is {values[name]!r}; it must be {wanted}.")
-
-
-def settle(config: Config, workdir: Path) -> None:
-    """Make the work directory belong to this config: write config.json, where there is none.
-
-    For when everything that the config names has been found, so that a run that never began claims no directory.
-    """
-    path = workdir / FILE
-    if not path.exists():
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(config.to_json(indent=2, sort_keys=True) + "\n")
-        temporary.replace(path)
-
-
-def check_workdir(config: Config, workdir: Path) -> None:
-    """Raise UserError where the work directory cannot be written, or belongs to another config."""
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=workdir):
-            pass
-    except OSError as error:
-        raise UserError(
-            f"The work directory {workdir} cannot be written ({error.strerror}); give another --workdir."
-        ) from None
-    if not (workdir / FILE).exists():
-        return
-    changed = differences(saved(workdir), config)
-    if changed:
-        raise UserError(
-            f"The work directory {workdir} belongs to another config ({'; '.join(changed)}); "
-            "give another --workdir, or the config of that run."
-        )
-
-
-def saved(workdir: Path) -> Config:
-    """The config of the run in a work directory; UserError where there is none."""
-    path = workdir / FILE
-    try:
-        return from_json(path.read_text())
-    except OSError:
-        raise UserError(f"There is no run in {workdir} ({path} is missing); give the --workdir of a run.") from None
-    except ValueError:
-        raise UserError(f"{path} is not the JSON of a config; restore it, or start in another --workdir.") from None
-
-
-def from_json(text: str) -> Config:
-    """The inverse of Config.to_json, but for tuples, which come back as lists; ValueError for anything else."""
-    record = json.loads(text)
-    if not isinstance(record, dict):
-        raise ValueError("not a JSON object")
-    return ConfigDict(record)
-
-
-def differences(before: Config, after: Config) -> list[str]:
-    """Fields that differ, as sentences, those that may differ left out."""
-    old, new = fields(before), fields(from_json(after.to_json()))
-    names = sorted((old.keys() | new.keys()) - set(FREE))
-    missing = "absent"
-    pairs = [(name, old.get(name, missing), new.get(name, missing)) for name in names]
-    return [f"{name} was {before}, now {now}" for name, before, now in pairs if before != now]

@@ -5,12 +5,12 @@ Or import those of the reference code: `--import_npy=FILE [--order=LIST]` in pla
 
 from absl import flags
 
-from configs import default
 from ltpml_jax.cli import launch
+from ltpml_jax.config import default_config
 from ltpml_jax.data import corrupting
 
 DATASET = flags.DEFINE_string("dataset", "", "Name of the dataset.")
-DATA = flags.DEFINE_string("data_dir", default.get_config().data.dir, "Where the dataset lies.")
+DATA = flags.DEFINE_string("data_dir", default_config().data.dir, "Where the dataset lies.")
 KIND = flags.DEFINE_enum("kind", None, corrupting.KINDS, "What becomes of its labels.")
 RATE = flags.DEFINE_float(
     "rate", None, "partial, tail_biased: rate of flips; missing: of positives dropped; keep: share of labels left."

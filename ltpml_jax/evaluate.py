@@ -7,9 +7,10 @@ from absl import flags
 
 from ltpml_jax import checkpoints, outcome
 from ltpml_jax.cli import launch
-from ltpml_jax.config import saved, validate
-from ltpml_jax.setup import prepare
+from ltpml_jax.config import validate
+from ltpml_jax.experiment import build_experiment
 from ltpml_jax.state import make_mesh
+from ltpml_jax.workdir import saved_config
 
 WORKDIR = flags.DEFINE_string("workdir", "", "Directory of the run.")
 DATA = flags.DEFINE_string("data_dir", "", "Where the prepared dataset lies, if not where the run had it.")
@@ -19,15 +20,15 @@ PER_CLASS = flags.DEFINE_bool("per_class", False, "Also print the average precis
 def main(argv: list[str]) -> None:
     """Print the run's table from its checkpoints."""
     workdir = Path(WORKDIR.value)
-    config = saved(workdir)
+    config = saved_config(workdir)
     if DATA.value:
         config.data.dir = DATA.value
     validate(config)
-    this = prepare(config, workdir, make_mesh(jax.local_devices()[:1]), pretrained=False)
+    run = build_experiment(config, workdir, make_mesh(jax.local_devices()[:1]), pretrained=False)
     with checkpoints.open_manager(workdir, read_only=True) as manager:
-        found = outcome.show(this, manager)
+        found = outcome.show(run, manager)
     if PER_CLASS.value:
-        outcome.show_classes(this, found)
+        outcome.show_classes(run, found)
 
 
 if __name__ == "__main__":

@@ -1,39 +1,23 @@
 """Evaluation: logits of a whole split, and the measures that the field reports."""
 
 from collections import deque
-from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
 from sklearn.metrics import average_precision_score, f1_score
 
 from ltpml_jax import watchdog
 from ltpml_jax.data.labels import LabelState
 from ltpml_jax.errors import UserError
 from ltpml_jax.feed import AHEAD, Feed
-from ltpml_jax.photometric import normalise
 from ltpml_jax.preemption import PreemptedError
-from ltpml_jax.state import batch_sharding
+from ltpml_jax.step import Predict
 
-Predict = Callable[[Any, Any, jax.Array], jax.Array]
 Scores = dict[str, float]
 
 
-def make_predict(forward: Callable, mesh: Mesh) -> Predict:
-    """Compile (params, rest, images uint8 [B, H, W, 3]) -> logits float32 [B, C] without bias, on a mesh."""
-
-    def predict(params: Any, rest: Any, images: jax.Array) -> jax.Array:
-        return forward(params, rest, normalise(images), train=False, mask=None, dropout_key=None)[0]
-
-    everywhere = NamedSharding(mesh, P())
-    return jax.jit(predict, in_shardings=(everywhere, everywhere, batch_sharding(mesh)), out_shardings=everywhere)
-
-
-def predict_all(predict: Predict, params: Any, rest: Any, feed: Feed, images: int) -> np.ndarray:
-    """Logits float32 [images, C] of every image once, in order; rows of NaN for those that were left out.
+def predict_all(predict: Predict, params: Any, rest: Any, feed: Feed, images: int) -> dict[str, np.ndarray]:
+    """Logits float32 [images, C] of every image once, in order, by prediction; rows of NaN for those left out.
 
     Raises UserError where they are not finite: the last step before a checkpoint can still break the parameters; and
     PreemptedError as soon as SIGTERM comes to any process.
@@ -41,17 +25,18 @@ def predict_all(predict: Predict, params: Any, rest: Any, feed: Feed, images: in
     found, waiting = [], deque()
 
     def take() -> None:
-        logits, news = waiting.popleft()
+        outputs, news = waiting.popleft()
         heard = feed.hear(news)
         if heard["stop"]:
             raise PreemptedError
-        logits, mask = np.array(logits), heard["mask"]
-        if not np.isfinite(logits[mask]).all():
+        mask, outputs = heard["mask"], {name: np.array(logits) for name, logits in outputs.items()}
+        if not all(np.isfinite(logits[mask]).all() for logits in outputs.values()):
             raise UserError(
                 "The network's outputs are not finite; train again with a lower config.optim.learning_rate."
             )
-        logits[~mask] = np.nan
-        found.append(logits)
+        for logits in outputs.values():
+            logits[~mask] = np.nan
+        found.append(outputs)
         watchdog.beat(f"evaluation of batch {len(found)}")
 
     for batch, news in feed:
@@ -60,7 +45,7 @@ def predict_all(predict: Predict, params: Any, rest: Any, feed: Feed, images: in
             take()
     while waiting:
         take()
-    return np.concatenate(found)[:images]
+    return {name: np.concatenate([outputs[name] for outputs in found])[:images] for name in found[0]}
 
 
 def read(logits: np.ndarray) -> np.ndarray:

@@ -8,11 +8,12 @@ from flax import nnx
 
 from ltpml_jax import checkpoints
 from ltpml_jax.cli import launch
-from ltpml_jax.config import saved, validate
+from ltpml_jax.config import validate
 from ltpml_jax.errors import UserError
+from ltpml_jax.experiment import build_experiment, open_checkpoint
 from ltpml_jax.models import weights
-from ltpml_jax.setup import open_checkpoint, prepare
 from ltpml_jax.state import make_mesh
+from ltpml_jax.workdir import saved_config
 
 WORKDIR = flags.DEFINE_string("workdir", "", "Directory of the run.")
 OUT = flags.DEFINE_string("out", "", "The .safetensors file to write.")
@@ -21,12 +22,12 @@ OUT = flags.DEFINE_string("out", "", "The .safetensors file to write.")
 def main(argv: list[str]) -> None:
     """Write the backbone of the newest checkpoint."""
     workdir = Path(WORKDIR.value)
-    config = saved(workdir)
+    config = saved_config(workdir)
     validate(config)
-    this = prepare(config, workdir, make_mesh(jax.local_devices()[:1]), pretrained=False)
+    run = build_experiment(config, workdir, make_mesh(jax.local_devices()[:1]), pretrained=False)
     with checkpoints.open_manager(workdir, read_only=True) as manager:
-        state = open_checkpoint(this, manager, checkpoints.newest(manager)).state
-    model = nnx.merge(this.parts.graphdef, state.params, state.rest)
+        state = open_checkpoint(run, manager, checkpoints.newest(manager)).state
+    model = nnx.merge(run.parts.graphdef, state.params, state.rest)
     try:
         weights.save_backbone(model, Path(OUT.value))
     except OSError as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from ltpml_jax import cluster, preflight, train, watchdog
+from ltpml_jax import cluster, preflight, trainer, watchdog
 from ltpml_jax.cli import launch
 from ltpml_jax.config import validate
 
@@ -28,7 +28,7 @@ def main(argv: list[str]) -> None:
         if not MULTIHOST.value:
             cluster.join(False, start, silence)
         if not PREFLIGHT.value:
-            train.run(config, workdir)
+            trainer.train(config, workdir)
         elif not preflight.run(config, workdir, start):
             sys.exit(2)
 

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import jax
 
 from ltpml_jax import cluster, watchdog
-from ltpml_jax.config import check_workdir
 from ltpml_jax.errors import UserError
+from ltpml_jax.methods.settings import Config
 from ltpml_jax.preflight_checks import Facts, Look, Looks
-from ltpml_jax.types import Config
+from ltpml_jax.workdir import check_workdir
 
 MARK = ".preflight-"
 PATIENCE = 10.0  # seconds until a network file system shows what another host wrote

@@ -20,14 +20,16 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import ltpml_jax
-from ltpml_jax import checkpoints, cluster, methods, network, setup
-from ltpml_jax.config import fields
+from ltpml_jax import checkpoints, cluster
+from ltpml_jax.config import build_method, fields
 from ltpml_jax.data import augment, source
 from ltpml_jax.data.setting import split_validation
 from ltpml_jax.errors import UserError
-from ltpml_jax.priors import Prior
+from ltpml_jax.experiment import build_network, choose_devices
+from ltpml_jax.methods.priors import Prior
+from ltpml_jax.methods.settings import Config
+from ltpml_jax.optimizer import build_optimizer
 from ltpml_jax.state import batch_sharding, init_state, make_mesh, padded
-from ltpml_jax.types import Config
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 LABELS = 2**25  # of a split are compared; of a larger one every k-th row
@@ -83,7 +85,7 @@ class Looks:
         """Of one kind, equally many in each process, and a batch divides among them."""
         kinds = sorted({f"{device.device_kind} ({device.platform})" for device in jax.local_devices()})
         found = {"the kind of its devices": ", ".join(kinds), "their number": jax.local_device_count()}
-        chosen, total = setup.choose_devices(self.config), jax.device_count()
+        chosen, total = choose_devices(self.config), jax.device_count()
         each = f", {jax.local_device_count()} in each process" if jax.process_count() > 1 else ""
         used = f", {len(chosen)} of them used" if len(chosen) < total else ""
         share = (
@@ -173,14 +175,17 @@ def _decode_first(dataset: source.Dataset, config: Config) -> None:
 
 
 def _checkpoint_bytes(config: Config, dataset: source.Dataset) -> int:
-    """The size of a training state, of which nothing is made."""
-    classes, optimizer, method = len(dataset.class_names), network.build_optimizer(config), methods.build(config)
+    """The size of a training state, of which nothing is made; 0 for a method that is not in the package."""
+    classes, optimizer, method = len(dataset.class_names), build_optimizer(config, 1), build_method(config)
+    if method is None:
+        return 0
     size = len(split_validation(len(dataset.train.labels), config.data.validation, 0)[0])
     prior = Prior(np.ones(classes), np.asarray(float(size)))
 
     def make(labels: jax.Array) -> Any:
-        _, trainable, rest = network.build(config, classes, pretrained=False)
-        return init_state(trainable, rest, optimizer, method, labels, prior, config.seed)
+        _, trainable, rest = build_network(config, method, classes, pretrained=False)
+        averaged = bool(config.optim.ema)
+        return init_state(trainable, rest, optimizer, method, labels, prior, config.seed, averaged)
 
     shapes = jax.eval_shape(make, jax.ShapeDtypeStruct((padded(size), classes), jnp.int8))
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))

@@ -4,7 +4,8 @@ The average precision is over soft labels in bins of their float32 without its l
 value, and a sum of whole numbers, which comes out the same on any number of processes and devices.
 """
 
-from typing import Any, NamedTuple
+import math
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -14,6 +15,7 @@ from ltpml_jax.data.labels import LabelState, blocks
 from ltpml_jax.data.setting import Setting
 from ltpml_jax.evaluation import Scores
 from ltpml_jax.methods.base import Method
+from ltpml_jax.state import TrainState
 
 _DROPPED_BITS = 10
 _BINS = (int(np.float32(1).view(np.uint32)) >> _DROPPED_BITS) + 1
@@ -27,10 +29,10 @@ class Counts(NamedTuple):
     found: np.ndarray
 
 
-def measure(method: Method, state: Any, setting: Setting) -> Scores:
-    """Quality of the pseudo labels of a method's state, whose tables may be sharded over processes; in percent."""
+def measure(method: Method, state: TrainState, setting: Setting) -> Scores:
+    """Quality of the pseudo labels of a state, whose tables may be sharded over processes; in percent."""
     mine = Counts(*(np.zeros(size, np.int64) for size in (_BINS, _BINS, 3)))
-    for start, soft, hard in _beliefs(method, state, len(setting.train)):
+    for start, soft, hard in beliefs_by_block(method, state, len(setting.train)):
         rows = slice(start, start + len(soft))
         truth = setting.dataset.train.labels[setting.train[rows]]
         found = count(soft, hard, np.asarray(truth), setting.served[rows])
@@ -39,18 +41,18 @@ def measure(method: Method, state: Any, setting: Setting) -> Scores:
     return scores(Counts(*map(cluster.total, mine)))
 
 
-def _beliefs(method: Method, state: Any, images: int):
+def beliefs_by_block(method: Method, state: TrainState, images: int):
     """(first row, soft, hard float [n, C]) of this process's rows, a block at a time."""
     assert method.beliefs is not None  # the caller has looked
-    beliefs = jax.jit(method.beliefs)
-    tables = {name: getattr(state, name) for name in method.rows}
-    rest = jax.tree.map(np.asarray, state._replace(**dict.fromkeys(tables)))
-    by_shard = zip(*(table.addressable_shards for table in tables.values()), strict=True)
-    for shards in by_shard:
-        first, (rows, classes) = shards[0].index[0].start or 0, shards[0].data.shape
-        for part in blocks(max(min(first + rows, images) - first, 0), classes):
-            some = {name: shard.data[part] for name, shard in zip(tables, shards, strict=True)}
-            soft, hard = beliefs(rest._replace(**some))
+    beliefs, shared = jax.jit(method.beliefs), jax.tree.map(np.asarray, state.shared)
+    tables, form = jax.tree.flatten(state.rows)
+    for shards in zip(*(table.addressable_shards for table in tables), strict=True):
+        first, size = shards[0].index[0].start or 0, shards[0].data.shape[0]
+        for part in blocks(
+            max(min(first + size, images) - first, 0), max(math.prod(table.shape[1:]) for table in tables)
+        ):
+            rows = jax.tree.unflatten(form, [shard.data[part] for shard in shards])
+            soft, hard = beliefs(shared, rows)
             yield first + part.start, np.asarray(soft), np.asarray(hard)
 
 

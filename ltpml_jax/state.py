@@ -1,4 +1,4 @@
-"""The training state: one pytree of arrays, which is also what a checkpoint holds."""
+"""The training state: one pytree of arrays, which is also what a checkpoint holds; and where its arrays lie."""
 
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from ltpml_jax.methods.base import Method
-from ltpml_jax.priors import Prior
+from ltpml_jax.methods.priors import Prior
 
 AXIS = "data"
 ROW_MULTIPLE = 256  # tables are padded to this, so that their shape is the same on 1, 2, ... 256 devices
@@ -19,16 +19,20 @@ ROW_MULTIPLE = 256  # tables are padded to this, so that their shape is the same
 class TrainState(NamedTuple):
     """step int32 []; skipped int32 [], how many steps in a row up to now were not applied.
 
-    key: uint32 [2], the base key; params: those that train; rest: frozen ones and BatchNorm statistics.
+    key: uint32 [2], the base key; params: those that train; average: their decayed average (the same structure, or
+    empty); rest: frozen ones and BatchNorm statistics; shared: what a method keeps for all images; rows: its tables
+    [N, ...] with one row an image, padded.
     """
 
     step: jax.Array
     skipped: jax.Array
     key: jax.Array
     params: Any
+    average: Any
     rest: Any
     opt_state: Any
-    method: Any
+    shared: Any
+    rows: Any
 
 
 def make_mesh(devices: list[Any]) -> Mesh:
@@ -37,30 +41,35 @@ def make_mesh(devices: list[Any]) -> Mesh:
 
 
 def padded(rows: int) -> int:
-    """Rows of the state's tables for so many samples; those at the end stay zero."""
+    """Rows of the state's tables for so many samples; those at the end belong to no image."""
     return rows + -rows % ROW_MULTIPLE
 
 
 def init_state(
-    params: Any, rest: Any, optimizer: optax.GradientTransformation, method: Method, labels: jax.Array,
-    prior: Prior, seed: int,
+    params: Any, rest: Any, optimizer: optax.GradientTransformation, method: Method, states: jax.Array,
+    prior: Prior, seed: int, averaged: bool = False,
 ) -> TrainState:  # fmt: skip
-    """A fresh state; labels [N, C] are the candidate sets, padded with zero rows."""
+    """A fresh state; states int8 [N, C] of the training labels, padded with negatives; averaged: keep an average."""
     key = jax.random.key_data(jax.random.key(seed))
-    return TrainState(jnp.int32(0), jnp.int32(0), key, params, rest, optimizer.init(params), method.init(labels, prior))
+    average = jax.tree.map(jnp.copy, params) if averaged else {}  # a copy: the step donates both
+    shared, rows = method.init(states, prior)
+    return TrainState(jnp.int32(0), jnp.int32(0), key, params, average, rest, optimizer.init(params), shared, rows)
 
 
-def state_shardings(state: TrainState, method: Method, mesh: Mesh) -> TrainState:
-    """NamedShardings of a state (arrays or shapes): the method's per-sample tables by rows, the rest replicated."""
-    everywhere, by_row = NamedSharding(mesh, P()), NamedSharding(mesh, P(AXIS))
+def evaluated(state: TrainState) -> Any:
+    """The parameters that are evaluated: the average where one is kept."""
+    return state.average if jax.tree.leaves(state.average) else state.params
+
+
+def state_shardings(state: TrainState, mesh: Mesh) -> TrainState:
+    """NamedShardings of a state (arrays or shapes): the method's tables by rows, the rest replicated."""
+    everywhere, by_row = NamedSharding(mesh, P()), batch_sharding(mesh)
     shardings = jax.tree.map(lambda _: everywhere, state)
-    if not method.rows:
-        return shardings
-    return shardings._replace(method=shardings.method._replace(**dict.fromkeys(method.rows, by_row)))
+    return shardings._replace(rows=jax.tree.map(lambda _: by_row, state.rows))
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Sharding of batches: the first axis over all devices."""
+    """Sharding of batches and tables: the first axis over all devices."""
     return NamedSharding(mesh, P(AXIS))
 
 

@@ -13,16 +13,19 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from ltpml_jax.methods import rows
 from ltpml_jax.methods.base import Context, Keys, Method, Pass
+from ltpml_jax.photometric import normalise
 from ltpml_jax.state import TrainState, batch_sharding, state_shardings
 
-Batch = dict[str, jax.Array]  # image uint8 [B, H, W, 3], index int32 [B], label uint8 [B, C]
+Batch = dict[str, jax.Array]  # image uint8 [B, H, W, 3], index int32 [B], states int8 [B, C] of LabelState
 Metrics = dict[str, jax.Array]
+Predict = Callable[[Any, Any, jax.Array], dict[str, jax.Array]]
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
 class Work(NamedTuple):
-    """What the passes accumulate: gradients, losses [] by pass, BatchNorm state, and the method's carry."""
+    """What the passes accumulate: gradients, losses [] by pass, BatchNorm statistics, and the method's carry."""
 
     images: jax.Array
     grads: Any
@@ -38,89 +41,118 @@ class Stages(NamedTuple):
     finish: Callable[[TrainState, Batch, Work], tuple[TrainState, Metrics]]
 
 
-def make_stages(
-    method: Method,
-    forward: Callable,
-    optimizer: optax.GradientTransformation,
-    prepare: Callable[[jax.Array, jax.Array], jax.Array],
-    steps_per_epoch: int,
-) -> Stages:
-    """Bind a method, a network, an optimiser and the device part of the augmentation to a step.
+class Recipe(NamedTuple):
+    """What a step is made of, beside the method.
 
-    forward: (params, rest, images, train=, mask=, dropout_key=) -> (logits, rest). prepare: (key, images as
-    served) -> network input.
+    forward: (params, rest, images, train=, mask=, dropout_key=) -> (outputs, rest). optimizer: of optax. prepare: (key,
+    images as served) -> network input. ema: decay of the average of the parameters, 0 for none.
     """
 
-    def context(state: TrainState, batch: Batch, images: jax.Array) -> Context:
-        label = batch["label"].astype(jnp.result_type(float))
-        epoch = state.step // steps_per_epoch
-        return Context(images, batch["index"], label, epoch, step_keys(state), state.method)
+    forward: Callable
+    optimizer: optax.GradientTransformation
+    prepare: Callable[[jax.Array, jax.Array], jax.Array]
+    steps_per_epoch: int
+    ema: float = 0.0
 
-    def run(stage: Pass, state: TrainState, batch: Batch, work: Work) -> Work:
-        ctx = context(state, batch, work.images)
 
-        def loss(params: Any):
-            def network(images: jax.Array, mask: jax.Array | None, key: jax.Array):
-                return forward(params, work.rest, images, train=True, mask=mask, dropout_key=key)
-
-            return stage.run(network, ctx, work.carry)
-
-        return accumulate(stage, ctx, jax.value_and_grad(loss, has_aux=True), state.params, work)
+def make_stages(method: Method, recipe: Recipe) -> Stages:
+    """Bind a method to a network, an optimiser and the device part of the augmentation."""
 
     def first(state: TrainState, batch: Batch) -> Work:
-        images = prepare(step_keys(state).jitter, batch["image"])
+        images = recipe.prepare(step_keys(state).jitter, batch["image"])
         zeros = jax.tree.map(jnp.zeros_like, state.params)
-        return run(method.passes[0], state, batch, Work(images, zeros, (), state.rest, None))
+        work = Work(images, zeros, (), state.rest, None)
+        return run_pass(method.passes[0], recipe, make_context(recipe, state, batch, images), state, work)
 
     def finish(state: TrainState, batch: Batch, work: Work) -> tuple[TrainState, Metrics]:
+        context = make_context(recipe, state, batch, work.images)
         for stage in method.passes[1:]:
-            work = run(stage, state, batch, work)
-        updates, opt_state = optimizer.update(work.grads, state.opt_state, state.params)
+            work = run_pass(stage, recipe, context, state, work)
+        updates, opt_state = recipe.optimizer.update(work.grads, state.opt_state, state.params)
         applies = finite((work.losses, updates))
-        ctx = context(state, batch, work.images)._replace(applies=applies)
-        learned, diagnostics = method.update(ctx, work.carry)
+        context = context._replace(writes=rows.last_occurrence(batch["index"]) & applies)
+        shared, new_rows, diagnostics = method.update(context, work.carry)
         params = optax.apply_updates(state.params, updates)
+        new = state._replace(
+            params=params,
+            average=averaged(state, params, recipe.ema),
+            rest=work.rest,
+            opt_state=opt_state,
+            shared=shared,
+        )
         skipped = jnp.where(applies, 0, state.skipped + 1)
-        new = TrainState(state.step, skipped, state.key, params, work.rest, opt_state, learned)
-        new = keep_unless(applies, new, state._replace(skipped=skipped), method)
-        return new._replace(step=state.step + 1), step_metrics(work) | diagnostics | {"skipped": skipped}
+        new = keep_unless(applies, new, state)._replace(
+            step=state.step + 1,
+            skipped=skipped,
+            rows=rows.scatter(state.rows, batch["index"], context.rows, new_rows, context.writes),
+        )
+        return new, step_metrics(work) | diagnostics | {"skipped": skipped}
 
     return Stages(first, finish)
 
 
-def accumulate(stage: Pass, ctx: Context, value_and_grad: Callable, params: Any, work: Work) -> Work:
+def make_context(recipe: Recipe, state: TrainState, batch: Batch, images: jax.Array) -> Context:
+    """What the method may read of a step, with `writes` still open."""
+
+    def teacher(images: jax.Array) -> Any:
+        return recipe.forward(state.average, state.rest, images, train=False, mask=None, dropout_key=None)[0]
+
+    return Context(
+        images=images,
+        states=batch["states"],
+        candidates=(batch["states"] != 0).astype(jnp.result_type(float)),
+        epoch=state.step // recipe.steps_per_epoch,
+        keys=step_keys(state),
+        shared=state.shared,
+        rows=rows.gather(state.rows, batch["index"]),
+        writes=jnp.zeros(batch["index"].shape, bool),
+        teacher=teacher if recipe.ema else None,
+    )
+
+
+def run_pass(stage: Pass, recipe: Recipe, context: Context, state: TrainState, work: Work) -> Work:
     """Run one pass and add its gradients to those before it; a pass whose condition says no leaves no trace.
 
     It is computed all the same: XLA:CPU runs convolutions inside lax.cond on one slow path (measured 12 times the
     whole step), and the passes that a condition drops are those of the first epoch.
     """
-    (loss, (carry, rest)), grads = value_and_grad(params)
+
+    def loss(params: Any):
+        def network(images: jax.Array, mask: jax.Array | None, key: jax.Array):
+            return recipe.forward(params, work.rest, images, train=True, mask=mask, dropout_key=key)
+
+        return stage.loss(network, context, work.carry)
+
+    (value, (carry, rest)), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
     if stage.when is not None:
-        counts = stage.when(ctx, work.carry)
-        loss, grads = jax.tree.map(lambda leaf: jnp.where(counts, leaf, 0), (loss, grads))
+        counts = stage.when(context, work.carry)
+        value, grads = jax.tree.map(lambda leaf: jnp.where(counts, leaf, 0), (value, grads))
         carry, rest = jax.tree.map(lambda new, old: jnp.where(counts, new, old), (carry, rest), (work.carry, work.rest))
     grads = jax.tree.map(jnp.add, work.grads, grads)
-    return Work(work.images, grads, (*work.losses, loss), rest, carry)
+    return Work(work.images, grads, (*work.losses, value), rest, carry)
+
+
+def averaged(state: TrainState, params: Any, decay: float) -> Any:
+    """The decayed average of the parameters after a step; early steps decay faster, so that the start is forgotten.
+
+    average + (1 - d) (params - average) with d = min(decay, (1 + t) / (10 + t)) in step t, as in TensorFlow's
+    ExponentialMovingAverage. It costs one copy of the parameters that train, and one pass over them a step.
+    """
+    if not decay:
+        return state.average
+    rate = 1 - jnp.minimum(decay, (1 + state.step) / (10 + state.step))
+    return jax.tree.map(lambda mean, new: mean + (rate * (new - mean)).astype(mean.dtype), state.average, params)
+
+
+def keep_unless(applies: jax.Array, new: TrainState, old: TrainState) -> TrainState:
+    """The new state where the step applies, else the old one; without the tables, of which nothing is copied."""
+    new, old = new._replace(rows=()), old._replace(rows=())
+    return jax.tree.map(lambda leaf, before: jnp.where(applies, leaf, before), new, old)
 
 
 def finite(tree: Any) -> jax.Array:
     """Bool []: whether no leaf holds a NaN or an infinity."""
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
-
-
-def keep_unless(applies: jax.Array, new: TrainState, old: TrainState, method: Method) -> TrainState:
-    """The new state where the step applies, else the old one; tables by sample are left to the method."""
-
-    def choose(new: Any, old: Any) -> Any:
-        return jax.tree.map(lambda leaf, before: jnp.where(applies, leaf, before), new, old)
-
-    def without_tables(state: TrainState) -> TrainState:
-        return state._replace(method=state.method._replace(**dict.fromkeys(method.rows))) if method.rows else state
-
-    chosen = choose(without_tables(new), without_tables(old))
-    if not method.rows:
-        return chosen
-    return chosen._replace(method=chosen.method._replace(**{name: getattr(new.method, name) for name in method.rows}))
 
 
 def step_keys(state: TrainState) -> Keys:
@@ -135,9 +167,20 @@ def step_metrics(work: Work) -> Metrics:
     return {"loss": sum(work.losses, start=jnp.zeros(()))} | by_pass
 
 
-def jit_step(stages: Stages, method: Method, mesh: Mesh, state: TrainState, one_jit: bool) -> Step:
+def jit_predict(forward: Callable, method: Method, mesh: Mesh) -> Predict:
+    """Compile (params, rest, images uint8 [B, H, W, 3]) -> logits float32 [B, C] of every prediction, on a mesh."""
+
+    def predict(params: Any, rest: Any, images: jax.Array) -> dict[str, jax.Array]:
+        outputs = forward(params, rest, normalise(images), train=False, mask=None, dropout_key=None)[0]
+        return {name: choose(outputs) for name, choose in method.predictions.items()}
+
+    everywhere = NamedSharding(mesh, P())
+    return jax.jit(predict, in_shardings=(everywhere, everywhere, batch_sharding(mesh)), out_shardings=everywhere)
+
+
+def jit_step(stages: Stages, mesh: Mesh, state: TrainState, one_jit: bool) -> Step:
     """Compile the stages with declared shardings; the state is donated. `state` gives shapes only."""
-    shardings = state_shardings(state, method, mesh)
+    shardings = state_shardings(state, mesh)
     by_batch, everywhere = batch_sharding(mesh), NamedSharding(mesh, P())
     if one_jit:
 

@@ -20,17 +20,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ltpml_jax import losses
-from ltpml_jax.methods import ndlp, ndlp_parts, tables
-from ltpml_jax.methods.ndlp import masked_mean
-from ltpml_jax.priors import Prior
+from ltpml_jax.methods import losses, ndlp, rows
+from ltpml_jax.methods.base import Plan
+from ltpml_jax.methods.priors import Prior
 from ltpml_jax.state import init_state
-from ltpml_jax.step import make_stages
+from ltpml_jax.step import Recipe, make_stages
 
 TOLERANCE = 1e-5
 DB = {  # the two published settings of the DB loss
-    "voc": losses.DBParams(0.05, 5.0, 0.1, 10.0, 0.3),
-    "coco": losses.DBParams(0.05, 2.0, 0.1, 10.0, 0.2),
+    "voc": losses.DBSettings(0.05, 5.0, 0.1, 10.0, 0.3),
+    "coco": losses.DBSettings(0.05, 2.0, 0.1, 10.0, 0.2),
 }
 Golden = dict[str, np.ndarray]
 
@@ -44,18 +43,18 @@ def replay_step(gold: Golden) -> Golden:
     return out
 
 
-def step_outputs(gold: dict[str, jax.Array], db: losses.DBParams) -> dict[str, jax.Array]:
+def step_outputs(gold: dict[str, jax.Array], db: losses.DBSettings) -> dict[str, jax.Array]:
     """The first pass of a one-step file and the update of the state, and its second pass where it has one."""
     prior = Prior(gold["class_count"] * 1.0, gold["train_size"] * 1.0)
     index, table, logits = gold["batch_index"], gold["confidence_in"] * 1.0, gold["logits"] * 1.0
-    rows, candidates = table[index], gold["candidates"][index]
-    total = tables.init_sum(table)
-    phi = ndlp_parts.class_thresholds(total.value, (table != 0).sum(0))
-    sharp = ndlp_parts.sharpen(rows, gold["gamma"])
-    hard = ndlp_parts.hard_labels(sharp, phi)
+    old, candidates = rows.gather(table, index), gold["candidates"][index]
+    total = rows.init_sum(table)
+    phi = ndlp.class_thresholds(total.value, (table != 0).sum(0))
+    sharp = ndlp.sharpen(old, gold["gamma"])
+    hard = ndlp.hard_labels(sharp, phi)
     adjusted = logits + losses.class_bias(prior, db)
     loss, mean, grad = loss_and_grad(logits, hard, prior, db)
-    corrected = ndlp_parts.correct_labels(rows, adjusted, candidates, gold["mu"])
+    corrected = ndlp.correct_labels(old, adjusted, candidates, gold["mu"])
     out = {
         "out_phi": phi,
         "out_sharp": sharp,
@@ -63,21 +62,21 @@ def step_outputs(gold: dict[str, jax.Array], db: losses.DBParams) -> dict[str, j
         "out_loss": loss,
         "out_loss_mean": mean,
         "out_grad_logits": grad,
-        "out_chosen": ndlp_parts.select_reliable(loss.mean(-1), hard, gold["emp_dist_in"], gold["alpha"]),
-        "out_pred_adj": ndlp_parts.candidate_softmax(adjusted, candidates),
-        "out_emp_dist": ndlp_parts.finetune_distribution(gold["emp_dist_in"], rows),
-        "out_confidence": tables.write_rows(table, total, index, corrected)[0],
+        "out_chosen": ndlp.select_reliable(loss.mean(-1), hard, gold["emp_dist_in"], gold["alpha"]),
+        "out_pred_adj": ndlp.candidate_softmax(adjusted, candidates),
+        "out_emp_dist": ndlp.finetune_distribution(gold["emp_dist_in"], old),
+        "out_confidence": rows.scatter(table, index, old, corrected, rows.last_occurrence(index)),
     }
     return out | (mix_outputs(gold, sharp, mean, prior, db) if "mix_logits" in gold else {"out_total": mean})
 
 
 def mix_outputs(
-    gold: dict[str, jax.Array], sharp: jax.Array, first: jax.Array, prior: Prior, db: losses.DBParams
+    gold: dict[str, jax.Array], sharp: jax.Array, first: jax.Array, prior: Prior, db: losses.DBSettings
 ) -> dict[str, jax.Array]:
     """The second pass of a one-step file: labels, loss, gradient, and the total. No chosen sample: no loss."""
     chosen, perm = gold["mix_chosen"].astype(int), gold["mix_perm"].astype(int)
     partner = jnp.arange(len(sharp)).at[chosen].set(chosen[perm])
-    labels = ndlp_parts.mixup(sharp, partner, gold["mix_lambda"])[chosen]
+    labels = ndlp.mixup(sharp, partner, gold["mix_lambda"])[chosen]
     loss, mean, grad = loss_and_grad(gold["mix_logits"] * 1.0, labels, prior, db)
     return {
         "out_mix_labels": labels,
@@ -88,12 +87,12 @@ def mix_outputs(
     }
 
 
-def loss_and_grad(logits: jax.Array, labels: jax.Array, prior: Prior, db: losses.DBParams):
+def loss_and_grad(logits: jax.Array, labels: jax.Array, prior: Prior, db: losses.DBSettings):
     """DB focal loss [B, C], its mean [] over all rows (0 where there is none), and the mean's gradient [B, C]."""
 
     def mean(logits: jax.Array):
         loss = losses.db_focal(logits, labels, prior, db)
-        return masked_mean(loss, jnp.ones(len(loss), bool)), loss
+        return ndlp.masked_mean(loss, jnp.ones(len(loss), bool)), loss
 
     (value, loss), grad = jax.value_and_grad(mean, has_aux=True)(logits)
     return loss, value, grad
@@ -111,33 +110,36 @@ def replay_trajectory(gold: Golden) -> Golden:
     """Outputs of a trajectory file, from the trainer's own step on a linear model."""
     steps, table = int(gold["steps"]), gold["candidates"]
     mu = float(gold["mu"]) if "mu" in gold else 0.1
-    params = ndlp.NDLPParams(
-        DB[dataset(gold)], float(gold["gamma"]), tuple(gold["alpha"].tolist()), float(gold["eta_end"]), mu,
-        4.0, int(gold["epochs"]), True, True, True, True,
-    )  # fmt: skip
+    settings = ndlp.NDLPSettings(
+        gamma=float(gold["gamma"]),
+        alpha=tuple(gold["alpha"].tolist()),
+        eta=float(gold["eta_end"]),
+        correction_rate=mu,
+    )
+    db, plan = DB[dataset(gold)], Plan(int(gold["epochs"]), gold["batches"].shape[1])
     prior = Prior(gold["class_count"] * 1.0, gold["train_size"] * 1.0)
     weights = {"W": jnp.asarray(gold["W0"], float), "b": jnp.zeros(gold["W0"].shape[1])}
     optimizer = optax.chain(
         optax.add_decayed_weights(float(gold["weight_decay"])),
         optax.sgd(float(gold["lr"]), float(gold["momentum"])),
     )
-    state = init_state(weights, {}, optimizer, ndlp.ndlp(params), jnp.asarray(table), prior, seed=0)
+    state = init_state(weights, {}, optimizer, ndlp.ndlp(settings, db, plan), jnp.asarray(table), prior, seed=0)
 
     @jax.jit
     def step(state, batch, weight, perm):  # the file's random draws take the place of ours
-        draws = ndlp_parts.Parts(pair_reliable=given_pairs(perm), mixup_weight=lambda key, _: weight)
-        method = ndlp.ndlp(params, draws)
-        stages = make_stages(method, linear, optimizer, lambda key, images: images, steps)
+        draws = ndlp.NDLPParts(pair_reliable=given_pairs(perm), mixup_weight=lambda key, _: weight)
+        method = ndlp.ndlp(settings, db, plan, draws)
+        stages = make_stages(method, Recipe(linear, optimizer, lambda key, images: images, steps))
         return stages.finish(state, batch, stages.first(state, batch))
 
     out: dict[str, list] = {"out_losses": [], "out_nchosen": [], "out_emp_dist": []}
     for number, index in enumerate(gold["batches"]):
-        batch = {"image": gold["features"][index], "index": index.astype(np.int32), "label": table[index]}
+        batch = {"image": gold["features"][index], "index": index.astype(np.int32), "states": table[index]}
         state, metrics = step(state, batch, gold["mix_lambdas"][number], gold["mix_perms"][number])
         out["out_losses"].append(metrics["loss"])
         out["out_nchosen"].append(metrics["reliable"].sum())
-        out["out_emp_dist"].append(state.method.distribution)
-    final = {"out_confidence": state.method.confidence, "out_W": state.params["W"], "out_b": state.params["b"]}
+        out["out_emp_dist"].append(state.shared.distribution)
+    final = {"out_confidence": state.rows, "out_W": state.params["W"], "out_b": state.params["b"]}
     return {name: np.asarray(values) for name, values in out.items()} | final
 
 

@@ -16,9 +16,9 @@ from typing import Any
 import jax
 
 from configs import digits_mlt
-from ltpml_jax import train
+from ltpml_jax import trainer
 from ltpml_jax.data import source
-from ltpml_jax.types import Config
+from ltpml_jax.methods.settings import Config
 
 ROOT = Path(__file__).parents[1]
 # 9 steps an epoch. The batch divides among 8 devices; that of evaluation does not have to.
@@ -72,7 +72,7 @@ def config(**changes: Any) -> Config:
 def finished() -> Path:
     """The work directory of a run with a checkpoint every 4 steps that 8 devices trained; do not change it."""
     workdir = scratch() / "finished"
-    train.run(config(train__checkpoint_every=4), workdir)
+    trainer.train(config(train__checkpoint_every=4), workdir)
     return workdir
 
 

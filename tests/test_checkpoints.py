@@ -24,7 +24,15 @@ def state(step: int, width: int = 3) -> TrainState:
     key = jax.random.key_data(jax.random.key(step))
     params = {"w": jnp.arange(width, dtype=jnp.float32) / 7 + step}
     return TrainState(
-        jnp.int32(step), jnp.int32(0), key, params, {"mean": jnp.zeros(2)}, (params,), {"soft": jnp.ones((4, 2))}
+        jnp.int32(step),
+        jnp.int32(0),
+        key,
+        params,
+        {},
+        {"mean": jnp.zeros(2)},
+        (params,),
+        {},
+        {"soft": jnp.ones((4, 2))},
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
-from ltpml_jax import cli, seals, train
+from ltpml_jax import cli, seals, trainer
 from ltpml_jax.config import validate
 from ltpml_jax.data import digits_mlt, source
 from ltpml_jax.errors import UserError
@@ -130,7 +130,7 @@ def test_a_wrong_command_ends_with_status_2_and_one_sentence(refused, tmp_path):
 def table(capsys, workdir: Path) -> str:
     """What the training run printed at its end: it prints it again."""
     capsys.readouterr()
-    train.run(runs.config(train__checkpoint_every=4), workdir)
+    trainer.train(runs.config(train__checkpoint_every=4), workdir)
     return capsys.readouterr().out
 
 

@@ -5,43 +5,70 @@ from pathlib import Path
 import pytest
 from ml_collections import ConfigDict
 
-from configs import default, digits_mlt, digits_mlt_reference, digits_pretrain, own_data
-from ltpml_jax import config as configs_of_runs
+from configs import digits_mlt, digits_pretrain, own_data
 from ltpml_jax.config import (
+    ALL,
+    build_method,
     check_names,
-    check_workdir,
-    differences,
+    default_config,
     fields,
-    partial_rate,
-    saved,
-    settle,
+    parse_argument,
+    settings,
     validate,
 )
+from ltpml_jax.data import augment
 from ltpml_jax.errors import UserError
+from ltpml_jax.models.resnet import ARCHITECTURES
+from ltpml_jax.workdir import check_workdir, claim, differences, from_json, saved_config
 from tests import runs, test_recipes
 
 
-@pytest.mark.parametrize("module", [default, digits_mlt, digits_mlt_reference, digits_pretrain])
-def test_every_config_file_builds_and_validates(module):
-    validate(module.get_config())
+@pytest.mark.parametrize("make", [default_config, digits_mlt.get_config, digits_pretrain.get_config])
+def test_every_config_builds_and_validates(make):
+    validate(make())
+
+
+def test_every_field_has_a_default_that_holds_and_a_meaning():
+    found = settings()
+    assert set(found) == set(fields(default_config())) and len(found) > 70
+    for name, setting in found.items():
+        assert setting.rule.holds(setting.default), name
+        assert setting.meaning and setting.rule.wanted, name
+
+
+def test_choices_are_those_of_the_code():
+    found = settings()
+    assert found["model.backbone"].rule.choices == tuple(ARCHITECTURES)
+    assert set(found["data.resize"].rule.choices) == set(augment.RESIZES)
 
 
 def test_no_config_file_is_left_out():
-    modules = {default, digits_mlt, digits_mlt_reference, digits_pretrain, own_data}
+    modules = {digits_mlt, digits_pretrain, own_data}
     modules |= {module for module, _ in test_recipes.RECIPES.values()}
     assert {Path(module.__file__).name for module in modules} == {
         path.name for path in (runs.ROOT / "configs").glob("*.py") if path.name != "__init__.py"
     }
 
 
-def test_the_argument_is_the_partial_rate():
+def test_the_argument_is_the_partial_rate_and_whether_to_follow_the_reference():
     assert digits_mlt.get_config("0.55").data.partial_rate == 0.55
-    assert partial_rate("0") == 0.0
+    assert parse_argument("0", 0.3) == (0.0, False)
+    assert parse_argument("", 0.3) == (0.3, False)
+    assert parse_argument("reference", 0.3) == (0.3, True)
+    assert parse_argument("0.5, reference", 0.3) == parse_argument("reference,0.5", 0.3) == (0.5, True)
 
 
-@pytest.mark.parametrize("argument", ["x", "", "1.0", "-0.1", "1.5", "nan", "inf"])
-def test_a_partial_rate_outside_is_refused(argument):
-    with pytest.raises(UserError, match=rf"is '{argument}'; give a number in \[0, 1\)"):
+def test_the_reference_knows_what_lt_pml_does_not():
+    plain, reference = digits_mlt.get_config("0.3"), digits_mlt.get_config("0.3,reference")
+    assert differences(from_json(plain.to_json()), reference) == [
+        "data.priors was estimated, now oracle",
+        "data.validation was 0.1, now 0.0",
+    ]
+
+
+@pytest.mark.parametrize("argument", ["x", "1.0", "-0.1", "1.5", "nan", "inf", "0.3,0.5", "0.3,referenze", ","])
+def test_a_wrong_argument_is_refused(argument):
+    with pytest.raises(UserError, match=rf"is '{argument.removesuffix(',reference')}'; give a number in \[0, 1\)"):
         digits_mlt.get_config(argument)
 
 
@@ -54,7 +81,7 @@ WRONG = {
     "model.backbone_norm": "batches",
     "model.dtype": "float16",
     "method.name": "nldp",
-    "method.priors": "true",
+    "data.priors": "true",
     "data.batch_size": 0,
     "data.image_size": -1,
     "data.threads": 0,
@@ -88,13 +115,22 @@ WRONG = {
     "model.frozen_stages": 5,
     "db.map_theta": float("nan"),
     "db.init_bias": float("inf"),
+    "optim.name": "adamw",
+    "optim.schedule": "cosin",
+    "optim.drop_epochs": (7.0, 5.0),
+    "optim.betas": (0.9, 1.0),
+    "optim.ema": 1.0,
+    "optim.clip_norm": -1.0,
 }
 
 
-@pytest.mark.parametrize("name", WRONG)
-def test_a_value_that_cannot_work_is_refused_by_name(name):
+TOO_LARGE = {"seed": 2**70, "data.image_size": 10**6, "train.epochs": 10**18}
+
+
+@pytest.mark.parametrize("name,value", [*WRONG.items(), *TOO_LARGE.items()])
+def test_a_value_that_cannot_work_is_refused_by_name(name, value):
     config = digits_mlt.get_config()
-    config.update_from_flattened_dict({name: WRONG[name]})
+    config.update_from_flattened_dict({name: value})
     with pytest.raises(UserError, match=rf"config\.{name} is .*; .*\.$"):
         validate(config)
 
@@ -102,7 +138,7 @@ def test_a_value_that_cannot_work_is_refused_by_name(name):
 def test_the_nearest_choice_is_named():
     config = digits_mlt.get_config()
     config.method.name = "nldp"
-    with pytest.raises(UserError, match="choose one of ndlp, bce, db_focal .nearest: ndlp."):
+    with pytest.raises(UserError, match="one of ndlp, bce, db_focal, custom .nearest: ndlp."):
         validate(config)
 
 
@@ -135,7 +171,7 @@ def test_a_config_without_a_field_is_refused():
 
 
 def test_a_field_that_a_config_file_made_up_is_refused():
-    config = default.get_config()
+    config = default_config()
     config.data.batchsize = 64
     with pytest.raises(UserError, match=r"no config field 'data.batchsize'; did you mean 'data.batch_size'"):
         validate(config)
@@ -151,34 +187,34 @@ def test_whole_numbers_serve_as_floats():
 @pytest.mark.parametrize("name,near", [("data.batchsize", "data.batch_size"), ("dataa.x", "data."), ("lr", "")])
 def test_an_unknown_name_gets_the_nearest_one(name, near):
     with pytest.raises(UserError, match=f"'{name}'; did you mean '{near}"):
-        check_names([name], default.get_config())
+        check_names([name], default_config())
 
 
 def test_known_names_pass():
-    config = default.get_config()
+    config = default_config()
     check_names(fields(config), config)
 
 
 def test_a_config_comes_back_from_its_folder(tmp_path):
     config = digits_mlt.get_config("0.25")
-    settle(config, tmp_path)
-    assert differences(saved(tmp_path), config) == []
-    assert saved(tmp_path).data.partial_rate == 0.25
-    validate(saved(tmp_path))
+    claim(config, tmp_path)
+    assert differences(saved_config(tmp_path), config) == []
+    assert saved_config(tmp_path).data.partial_rate == 0.25
+    validate(saved_config(tmp_path))
     check_workdir(config, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
 
-def test_settling_again_changes_nothing(tmp_path):
-    settle(digits_mlt.get_config("0.25"), tmp_path)
+def test_claiming_again_changes_nothing(tmp_path):
+    claim(digits_mlt.get_config("0.25"), tmp_path)
     before = (tmp_path / "config.json").read_bytes()
-    settle(digits_mlt.get_config("0.5"), tmp_path)
+    claim(digits_mlt.get_config("0.5"), tmp_path)
     assert (tmp_path / "config.json").read_bytes() == before
 
 
 def test_a_folder_of_another_config_is_refused_with_what_differs(tmp_path):
     config = digits_mlt.get_config("0.25")
-    settle(config, tmp_path)
+    claim(config, tmp_path)
     config.data.partial_rate = 0.5
     config.ndlp.alpha = (0.1, 0.2)
     with pytest.raises(UserError) as caught:
@@ -187,38 +223,37 @@ def test_a_folder_of_another_config_is_refused_with_what_differs(tmp_path):
         assert part in str(caught.value)
 
 
-def test_what_the_result_does_not_hang_on_may_change(tmp_path):
+def test_what_the_result_does_not_depend_on_may_change(tmp_path):
     config = digits_mlt.get_config()
-    settle(config, tmp_path)
+    claim(config, tmp_path)
     config.data.dir, config.data.workers, config.data.threads = "elsewhere", 3, 5
     config.train.devices, config.train.checkpoint_every, config.eval.batch_size = 2, 7, 64
     config.train.max_skipped, config.train.start_limit, config.train.step_limit = 1, 0.0, 5.0
     config.data.unreadable = "skip"
     check_workdir(config, tmp_path)
-    assert {name for name, value in fields(config).items() if value != fields(digits_mlt.get_config())[name]} == set(
-        configs_of_runs.FREE
-    )
+    changed = {name for name, value in fields(config).items() if value != fields(digits_mlt.get_config())[name]}
+    assert changed == {name for name, setting in settings().items() if setting.free}
 
 
 def test_a_folder_that_cannot_be_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     for workdir in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(UserError, match=f"{workdir} cannot be written .*; give another --workdir"):
-            check_workdir(default.get_config(), workdir)
+            check_workdir(default_config(), workdir)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '"text"', "null", "\x00\x00"])
 def test_a_damaged_config_is_named(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(UserError, match="config.json is not the JSON of a config; restore it"):
-        saved(tmp_path)
+        saved_config(tmp_path)
     with pytest.raises(UserError, match="config.json is not"):
-        check_workdir(default.get_config(), tmp_path)
+        check_workdir(default_config(), tmp_path)
 
 
 def test_a_folder_without_a_run_is_named(tmp_path):
     with pytest.raises(UserError, match=f"no run in {tmp_path}"):
-        saved(tmp_path)
+        saved_config(tmp_path)
 
 
 def test_fields_that_only_one_side_has_are_differences():
@@ -232,3 +267,22 @@ def test_own_data_wants_the_name_of_a_dataset():
     config = own_data.get_config("mine")
     validate(config)
     assert config.data.name == "mine" and config.data.partial_rate == 0
+
+
+def test_settings_of_a_method_that_do_not_fit_the_run_are_refused():
+    config = digits_mlt.get_config()
+    config.ndlp.mixup_block = 5
+    with pytest.raises(UserError, match=r"ndlp.mixup_block is 5; it must be 0 or a divisor of .*, which is 32\.$"):
+        validate(config)
+
+
+def test_a_custom_method_is_not_built_from_its_name():
+    config = digits_mlt.get_config()
+    config.method.name = "custom"
+    validate(config)
+    assert build_method(config) is None
+
+
+def test_sections_are_those_of_the_config():
+    config = default_config()
+    assert {name for name, value in config.items() if isinstance(value, ConfigDict)} == set(ALL)

@@ -8,7 +8,10 @@ from ltpml_jax import evaluation
 from ltpml_jax.data.labels import class_groups
 from ltpml_jax.errors import UserError
 from ltpml_jax.feed import Feed
+from ltpml_jax.methods import supervised
+from ltpml_jax.methods.base import Plan
 from ltpml_jax.state import make_mesh
+from ltpml_jax.step import jit_predict
 
 NAN = float("nan")
 
@@ -90,7 +93,8 @@ def batches(values, size):
 def predicted(mesh, parameter, values) -> np.ndarray:
     blank = {"image": np.zeros((8, 2, 2, 3), np.uint8), "mask": np.zeros(8, bool)}
     feed = Feed(batches(values, 8), mesh, 8, blank, ("mask",), -(-len(values) // 8))
-    return evaluation.predict_all(evaluation.make_predict(mean_pixels, mesh), parameter, None, feed, len(values))
+    predict = jit_predict(mean_pixels, supervised.bce(Plan(1, 8)), mesh)
+    return evaluation.predict_all(predict, parameter, None, feed, len(values))["network"]
 
 
 @pytest.mark.parametrize("devices", [1, 2, 8])

@@ -1,4 +1,4 @@
-"""The checks before a run: in this process, and between two real ones."""
+"""The checks before a run: in run process, and between two real ones."""
 
 import json
 import re
@@ -10,11 +10,11 @@ from collections import namedtuple
 
 import jax
 
-from ltpml_jax import cluster, preflight, preflight_checks, setup, watchdog
-from ltpml_jax.config import settle
+from ltpml_jax import cluster, preflight, preflight_checks, watchdog
 from ltpml_jax.data import source
-from ltpml_jax.methods import build
+from ltpml_jax.experiment import build_experiment
 from ltpml_jax.state import make_mesh
+from ltpml_jax.workdir import claim
 from tests import runs
 from tests.test_watchdog import free_port
 
@@ -54,7 +54,7 @@ def test_a_folder_that_cannot_be_written_is_named_and_the_other_checks_are_made(
 
 
 def test_the_folder_of_another_config_is_bad(capsys, tmp_path):
-    settle(runs.config(), tmp_path)
+    claim(runs.config(), tmp_path)
     _, found = checked(capsys, runs.config(seed=1), tmp_path)
     assert bad(found) == ["workdir"] and "belongs to another config (seed was 0, now 1)" in found["workdir"]
 
@@ -103,12 +103,11 @@ def test_a_full_disk_is_bad(capsys, tmp_path, monkeypatch):
 
 def test_the_size_of_a_checkpoint_is_that_of_the_state():
     config = runs.config()
-    this = setup.prepare(config, runs.scratch(), make_mesh(jax.devices()), pretrained=False)
-    leaves = jax.tree.leaves(this.shapes)
-    assert preflight_checks._checkpoint_bytes(config, this.setting.dataset) == sum(
+    run = build_experiment(config, runs.scratch(), make_mesh(jax.devices()), pretrained=False)
+    leaves = jax.tree.leaves(run.shapes)
+    assert preflight_checks._checkpoint_bytes(config, run.setting.dataset) == sum(
         leaf.size * leaf.dtype.itemsize for leaf in leaves
     )
-    assert build(config).rows
 
 
 def test_unequal_numbers_of_devices_are_told_without_talking(capsys, tmp_path, monkeypatch):

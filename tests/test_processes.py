@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ltpml_jax import lock, seals, train
+from ltpml_jax import lock, seals, trainer
 from tests import runs, trees
 from tests.test_resume import assert_same
 
@@ -78,7 +78,7 @@ def until(workdir: Path, step: int, to: Path) -> Path:
 def test_a_checkpoint_goes_on_in_any_topology(tmp_path):
     """Of four processes, to one with one device, to two, and looked at by one."""
     workdir = until(trained(4, 1), 16, tmp_path / "run")
-    train.run(runs.config(train__checkpoint_every=EVERY, train__devices=1), workdir)
+    trainer.train(runs.config(train__checkpoint_every=EVERY, train__devices=1), workdir)
     assert_agree(workdir, runs.finished())
     workdir = until(workdir, 16, tmp_path / "again")
     copy = shutil.copytree(runs.data_dir(), tmp_path / "data")  # the second host has the dataset on its own disk

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tests import replay
-from tests.methods.test_ndlp_parts import slow_select
-from tests.test_losses import COCO, VOC, plain_db_focal
+from tests.methods.test_losses import COCO, VOC, plain_db_focal
+from tests.methods.test_ndlp_functions import slow_select
 
 ROOT = Path(__file__).resolve().parents[1]
 COPIES = sorted(str(path) for path in (ROOT / "tests" / "golden").glob("*.npz"))

@@ -11,33 +11,33 @@ import numpy as np
 import optax
 import pytest
 
-from ltpml_jax import losses, state, step
-from ltpml_jax.methods import ndlp_parts, supervised
-from ltpml_jax.methods.ndlp import ndlp
-from ltpml_jax.priors import Prior
+from ltpml_jax import state, step
+from ltpml_jax.methods import losses, ndlp, supervised
+from ltpml_jax.methods.base import Plan
+from ltpml_jax.methods.priors import Prior
 from tests.methods import test_ndlp as tiny
 
 BATCH = 16
-METHOD = ndlp(tiny.PARAMS)
+METHOD = tiny.make()
 
 
 def batch(number: int) -> dict[str, Any]:
     features, candidates, _ = tiny.data()
     index = np.random.default_rng(number).integers(0, tiny.N, BATCH, dtype=np.int32)
-    return {"image": features[index], "index": index, "label": candidates[index].astype(np.uint8)}
+    return {"image": features[index], "index": index, "states": candidates[index]}
 
 
 def shardings(devices: int) -> tuple[state.TrainState, jax.sharding.NamedSharding]:
     """Where the state and the batches of the tiny problem go on the first devices."""
     mesh = state.make_mesh(jax.devices()[:devices])
-    return state.state_shardings(tiny.start(METHOD), METHOD, mesh), state.batch_sharding(mesh)
+    return state.state_shardings(tiny.start(METHOD), mesh), state.batch_sharding(mesh)
 
 
 @functools.cache
 def compiled(devices: int, one_jit: bool) -> step.Step:
-    stages = step.make_stages(METHOD, tiny.forward, tiny.OPTIMIZER, lambda key, images: images, 16)
+    stages = step.make_stages(METHOD, step.Recipe(tiny.forward, tiny.OPTIMIZER, lambda key, images: images, 16))
     mesh = state.make_mesh(jax.devices()[:devices])
-    return step.jit_step(stages, METHOD, mesh, tiny.start(METHOD), one_jit)
+    return step.jit_step(stages, mesh, tiny.start(METHOD), one_jit)
 
 
 @functools.cache
@@ -68,8 +68,8 @@ def test_the_state_is_donated(one_jit):
     by_state, by_batch = shardings(8)
     at = jax.device_put(tiny.start(METHOD), by_state)
     after, _ = compiled(8, one_jit)(at, jax.device_put(batch(0), by_batch))
-    assert at.method.confidence.is_deleted() and at.params["W"].is_deleted()
-    assert after.method.confidence.sharding == at.method.confidence.sharding and int(after.step) == 1
+    assert at.rows.is_deleted() and at.params["W"].is_deleted()
+    assert after.rows.sharding == at.rows.sharding and int(after.step) == 1
 
 
 @pytest.mark.parametrize("one_jit", [True, False])
@@ -96,17 +96,17 @@ def test_keys_depend_on_the_seed_and_the_step_alone():
 
 def test_a_supervised_step_is_plain_gradient_descent():
     _, _, prior = tiny.data()
-    method, optimizer = supervised.bce(), optax.sgd(0.5)
+    method, optimizer = supervised.bce(Plan(1, BATCH)), optax.sgd(0.5)
 
     def forward(params, rest, images, *, train, mask, dropout_key):
         return images @ params, rest
 
-    stages = step.make_stages(method, forward, optimizer, lambda key, images: 2 * images, 4)
+    stages = step.make_stages(method, step.Recipe(forward, optimizer, lambda key, images: 2 * images, 4))
     weights = jnp.ones((tiny.FEATURES, tiny.C))
     served = batch(0)
     at = state.init_state(weights, {}, optimizer, method, jnp.zeros((1, tiny.C)), prior, 0)
     after, metrics = stages.finish(at, served, stages.first(at, served))
-    x, y = 2 * served["image"], served["label"].astype(np.float32)
+    x, y = 2 * served["image"], served["states"].astype(np.float32)
     probability = 1 / (1 + np.exp(-x @ np.ones(weights.shape, np.float32)))
     want = 1 - 0.5 * x.T @ (probability - y) / y.size
     np.testing.assert_allclose(after.params, want, rtol=1e-5)
@@ -136,21 +136,21 @@ def test_a_step_that_is_not_finite_is_not_applied(broken):
 
 def large_step(rows: int, classes: int, devices: int) -> jax.stages.Compiled:
     """A whole NDLP step compiled for a table [rows, classes] over the devices; nothing is allocated."""
-    method, mesh = ndlp(tiny.PARAMS, tiny.PARTS), state.make_mesh(jax.devices()[:devices])
+    method, mesh = tiny.make(parts=tiny.PARTS), state.make_mesh(jax.devices()[:devices])
 
     def fresh():
         params = {"W": jnp.zeros((tiny.FEATURES, classes)), "b": jnp.zeros(classes)}
         prior, rest = Prior(jnp.ones(classes), jnp.ones(())), {"mean": jnp.zeros(tiny.FEATURES)}
         return state.init_state(params, rest, tiny.OPTIMIZER, method, jnp.zeros((rows, classes)), prior, 0)
 
-    stages = step.make_stages(method, tiny.forward, tiny.OPTIMIZER, lambda key, images: images, 4)
+    stages = step.make_stages(method, step.Recipe(tiny.forward, tiny.OPTIMIZER, lambda key, images: images, 4))
     shapes = jax.eval_shape(fresh)
     served = {
         "image": jax.ShapeDtypeStruct((32, tiny.FEATURES), jnp.float32),
         "index": jax.ShapeDtypeStruct((32,), jnp.int32),
-        "label": jax.ShapeDtypeStruct((32, classes), jnp.uint8),
+        "states": jax.ShapeDtypeStruct((32, classes), jnp.int8),
     }
-    advance = step.jit_step(stages, method, mesh, shapes, one_jit=True)
+    advance = step.jit_step(stages, mesh, shapes, one_jit=True)
     return advance.lower(shapes, served).compile()  # pyright: ignore[reportFunctionMemberAccess]
 
 
@@ -186,7 +186,7 @@ def test_the_state_begins_without_a_second_table_on_any_device():
     prior = Prior(np.ones(classes, np.float32), np.float32(rows))
     shapes = jax.eval_shape(lambda table: METHOD.init(table, prior), jnp.zeros((rows, classes), jnp.int8))
     by_row, everywhere = state.batch_sharding(mesh), jax.NamedSharding(mesh, jax.P())
-    out = jax.tree.map(lambda _: everywhere, shapes)._replace(confidence=by_row)
+    out = (jax.tree.map(lambda _: everywhere, shapes[0]), by_row)
     table = jax.ShapeDtypeStruct((rows, classes), jnp.int8, sharding=by_row)
     begun = jax.jit(lambda labels: METHOD.init(labels, prior), out_shardings=out).lower(table).compile()
     moved = [line for line in begun.as_text().splitlines() if re.search(r" (all-|collective-|reduce-sc)[\w-]*\(", line)]
@@ -201,7 +201,7 @@ def test_mixup_within_blocks_moves_no_image_between_devices():
 
     def mix(images, reliable, key, block):
         partner = tiny.PARTS.pair_reliable(key, reliable.reshape(-1, block))
-        return ndlp_parts.mixup(images, partner, 0.7)
+        return ndlp.mixup(images, partner, 0.7)
 
     def moved(block: int) -> list[int]:
         program = jax.jit(functools.partial(mix, block=block), in_shardings=(by_batch, by_batch, None))

@@ -112,7 +112,7 @@ class TrainBatch:
             # A CRC, as a cryptographic hash of the pixels takes a fifth of the time of decoding them.
             note = f"{record['id']}\n{zlib.crc32(batch['image'][place].data)}\n".encode()
             batch["note"][place] = np.frombuffer(hashlib.blake2b(note, digest_size=16).digest(), np.uint8)
-        batch["label"][:] = self.table[batch["index"].astype(np.int64)]
+        batch["states"][:] = self.table[batch["index"].astype(np.int64)]
         return batch
 
     def _readable(self, position: int) -> tuple[int, Mapping[str, Any], np.ndarray, int]:
@@ -142,7 +142,7 @@ def blank_train(size: int, side: int, classes: int) -> Batch:
     return {
         "image": np.zeros((size, side, side, 3), np.uint8),
         "index": np.zeros(size, np.int32),
-        "label": np.zeros((size, classes), np.uint8),
+        "states": np.zeros((size, classes), np.int8),
         "note": np.zeros((size, 16), np.uint8),
         "unreadable": np.full(size, -1, np.int32),
     }

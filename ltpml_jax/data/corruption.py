@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from ltpml_jax.data.label_rows import draw_candidates
 from ltpml_jax.data.labels import LabelState, is_clean
 from ltpml_jax.data.streams import Purpose, uniform
 from ltpml_jax.errors import UserError
@@ -16,30 +17,17 @@ from ltpml_jax.errors import UserError
 _HALVINGS = 200  # of the interval in which a factor lies: more than a float64 has bits
 
 
-def draw_candidates(labels: np.ndarray, partial_rate: float, seed: int) -> np.ndarray:
-    """Candidate sets int8 [N, C], 1 for a candidate: all true labels, and every other class with the partial rate.
-
-    The flips are independent per sample and class (LT-PML's setting). `labels`: int8 [N, C], 0 and 1.
-
-    Raises:
-        UserError: the partial rate is outside [0, 1) or not a number, or the seed outside of `streams.raw`'s range.
-    """
-    _check_rate("partial rate", partial_rate)
-    flipped = uniform(labels.shape, seed, Purpose.CANDIDATES) < partial_rate
-    return ((labels != 0) | flipped).astype(np.int8)
-
-
 def partial(labels: np.ndarray, rate: float, seed: int) -> np.ndarray:
     """Candidates: all positives, and every negative with probability `rate` in [0, 1); the rest is negative."""
     _check_clean(labels)
-    return _candidates(draw_candidates(labels, rate, seed))
+    return draw_candidates(labels, np.arange(len(labels)), rate, seed)
 
 
 def tail_biased(labels: np.ndarray, rate: float, seed: int) -> np.ndarray:
     """As `partial`, with more wrong candidates for rarer classes: see `tail_biased_rates`."""
     _check_clean(labels)
     flipped = uniform(labels.shape, seed, Purpose.TAIL_BIASED) < tail_biased_rates(labels, rate)
-    return _candidates((labels != 0) | flipped)
+    return np.where((labels != 0) | flipped, LabelState.CANDIDATE, LabelState.NEGATIVE).astype(np.int8)
 
 
 def tail_biased_rates(labels: np.ndarray, rate: float) -> np.ndarray:
@@ -94,10 +82,6 @@ def _one_positive(labels: np.ndarray, draw: np.ndarray) -> np.ndarray:
     """Bool [N, C]: of each image's positives the one with the largest number of `draw` [N, C]."""
     best = np.where(labels != 0, draw, -1.0).argmax(1)
     return (np.arange(labels.shape[1]) == best[:, None]) & (labels != 0)
-
-
-def _candidates(there: np.ndarray) -> np.ndarray:
-    return np.where(there, LabelState.CANDIDATE, LabelState.NEGATIVE).astype(np.int8)
 
 
 def _positives(there: np.ndarray) -> np.ndarray:

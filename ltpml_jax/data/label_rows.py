@@ -7,17 +7,41 @@ from typing import Any
 
 import numpy as np
 
-from ltpml_jax.data.labels import blocks, may_be_there
+from ltpml_jax.data.labels import LabelState, blocks
 from ltpml_jax.data.streams import Purpose, uniform_rows
+from ltpml_jax.errors import UserError
+
+
+def draw_candidates(states: np.ndarray, rows: np.ndarray, rate: float, seed: int) -> np.ndarray:
+    """LT-PML's candidate sets of some images, int8 [n, C] of LabelState; this is the only place that draws them.
+
+    Every positive becomes a candidate, and so does, with probability `rate`, independently for each image and class,
+    every class that is negative or unknown; what else is negative or unknown stays so. Annotators' own candidates
+    stay candidates. A row is a function of its number in the whole split and of `seed` alone (streams.py), so that it
+    is equal on every machine and whatever other rows are asked for.
+
+    Args:
+        states: int8 [n, C] of LabelState.
+        rows: int64 [n], the images' numbers in the whole split.
+        rate: q, the partial rate, in [0, 1).
+        seed: from 0 to 2**64 - 1.
+
+    Raises:
+        UserError: the rate or the seed is outside its range.
+    """
+    if not 0.0 <= rate < 1.0:  # a NaN fails this comparison too
+        raise UserError(f"the partial rate is {rate}; set it to at least 0 and below 1.")
+    flipped = uniform_rows(rows, states.shape[1], seed, Purpose.CANDIDATES) < rate
+    present = (states == LabelState.POSITIVE) | (states == LabelState.CANDIDATE)
+    return np.where(present | flipped, LabelState.CANDIDATE, states).astype(np.int8)
 
 
 class LabelRows:
-    """What N images may show, [N, C] in {0, 1}; `rows[i]` for a slice or integer array is int8 [n, C].
+    """What training is given of N images, [N, C] of LabelState; `rows[i]` for a slice or integer array is int8 [n, C].
 
-    1 where the state is positive, a candidate, or (as `unknown` says: candidate | negative) unknown, and where a flip
-    of probability `rate` made a candidate of it. A row is a function of its number in the whole split and of `seed`
-    alone, so that it is the same whoever asks and whatever else he asks for. Picklable; a memory-mapped table of
-    states is opened again by name.
+    With a partial rate above 0 candidate sets are drawn (`draw_candidates`); `unknown` "negative" turns unknown labels
+    into negatives. A class whose state is not negative may be present. Picklable; a memory-mapped table of states is
+    opened again by name.
     """
 
     def __init__(self, states: np.ndarray, rows: np.ndarray, unknown: str, rate: float = 0.0, seed: int = 0) -> None:
@@ -40,10 +64,12 @@ class LabelRows:
     def __getitem__(self, index: slice | np.ndarray) -> np.ndarray:
         """Some rows, int8 [n, C]."""
         rows = self.rows[index]
-        there = may_be_there(np.asarray(self.states[rows]), self.unknown)
+        states = np.array(self.states[rows], np.int8)
         if self.rate:
-            there |= uniform_rows(rows, self.shape[1], self.seed, Purpose.CANDIDATES) < self.rate
-        return there
+            states = draw_candidates(states, rows, self.rate, self.seed)
+        if self.unknown == "negative":
+            states[states == LabelState.UNKNOWN] = LabelState.NEGATIVE
+        return states
 
     def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
         """(first row, rows int8 [n, C]) from beginning to end; n is a multiple of 8 but for the last."""
@@ -51,18 +77,18 @@ class LabelRows:
             yield part.start, self[part]
 
     def stretch(self, start: int, stop: int) -> np.ndarray:
-        """Rows `start` to `stop`, int8 [stop - start, C]; those from N on are zero, as in the padded state."""
+        """Rows `start` to `stop`, int8 [stop - start, C]; those from N on are all negative."""
         out = np.zeros((stop - start, self.shape[1]), np.int8)
         there = max(min(stop, len(self)) - start, 0)
         for part in blocks(there, self.shape[1]):
             out[part] = self[slice(start + part.start, start + part.stop)]
         return out
 
-    def sums(self) -> np.ndarray:
-        """Column sums int64 [C]."""
+    def candidate_counts(self) -> np.ndarray:
+        """For each class, in how many images it may be present, int64 [C]."""
         total = np.zeros(self.shape[1], np.int64)
         for _, block in self.blocks():
-            total += block.sum(0, dtype=np.int64)
+            total += (block != LabelState.NEGATIVE).sum(0, dtype=np.int64)
         return total
 
     def digest(self) -> str:
@@ -101,7 +127,7 @@ class ClassLists:
         size, classes = labels.shape
         bits = np.zeros((classes, -(-size // 8)), np.uint8)
         for start, block in labels.blocks():
-            packed = np.packbits(block.T != 0, axis=1)
+            packed = np.packbits(block.T != LabelState.NEGATIVE, axis=1)
             bits[:, start // 8 : start // 8 + packed.shape[1]] = packed
         return cls(bits, size)
 

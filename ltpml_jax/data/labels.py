@@ -44,14 +44,6 @@ def class_counts(states: np.ndarray) -> np.ndarray:
     return total
 
 
-def may_be_there(states: np.ndarray, unknown: str) -> np.ndarray:
-    """1 where a class is positive, a candidate, or (where `unknown` is "candidate") unknown: int8 like states."""
-    there = (states == LabelState.POSITIVE) | (states == LabelState.CANDIDATE)
-    if unknown == "candidate":
-        there |= states == LabelState.UNKNOWN
-    return there.astype(np.int8)
-
-
 def class_groups(counts: np.ndarray) -> dict[str, np.ndarray]:
     """Boolean masks [C] of the head (>= 100), medium (20..99) and tail (< 20) classes by positives [C]."""
     head, tail = counts >= HEAD_AT_LEAST, counts < MEDIUM_AT_LEAST

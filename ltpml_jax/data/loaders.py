@@ -11,8 +11,8 @@ from ltpml_jax.data import augment, batches, pipeline, sampler
 from ltpml_jax.data.label_rows import ClassLists
 from ltpml_jax.data.setting import Setting
 from ltpml_jax.feed import Feed
+from ltpml_jax.methods.settings import Config
 from ltpml_jax.state import own_part
-from ltpml_jax.types import Config
 
 
 @dataclass(frozen=True)

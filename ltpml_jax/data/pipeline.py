@@ -101,7 +101,7 @@ def train_loader(
 ) -> grain.IterDataset:
     """This process's part of all batches of the run, as an IterDataset whose iterator can be saved and restored.
 
-    A part of b places is {"image": uint8 [b,S,S,3], "index": int32 [b] (row in `records`), "label": uint8 [b,C] (rows
+    A part of b places is {"image": uint8 [b,S,S,3], "index": int32 [b] (row in `records`), "states": int8 [b,C] (rows
     of `table`), "note": uint8 [b,16] (a hash of the id and the image's CRC-32), "unreadable": int32 [b] (-1, or the
     row that should have stood there)}. The iterator's get_state() is a small dict for JSON, the same in every process.
     Close the iterator when done: with `workers` above 0 it owns processes. They are spawned, so the main module must

@@ -4,21 +4,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ltpml_jax import priors
 from ltpml_jax.data import manifest, sampler, source, streams
 from ltpml_jax.data.label_rows import LabelRows
-from ltpml_jax.data.labels import is_clean, may_be_there
+from ltpml_jax.data.labels import LabelState, is_clean
 from ltpml_jax.data.records import Split
 from ltpml_jax.errors import UserError
-from ltpml_jax.types import Config
+from ltpml_jax.methods import priors
+from ltpml_jax.methods.settings import Config
 
 
 class Setting(NamedTuple):
     """N training images (rows `train` of the dataset's training split), C classes.
 
-    served: the labels [N, C] that training sees; lists: those that the class-aware sampler walks; both are made a few
-    rows at a time. validation: rows of `held_out`, the split that chooses `best`, with validation_labels int8 [V, C],
-    1 for every class that may be there; digest: sha256 of all candidate sets.
+    served: the label states [N, C] that training sees; lists: those that the class-aware sampler walks; both are made
+    a few rows at a time. validation: rows of `held_out`, the split that chooses `best`, with validation_labels int8
+    [V, C], 1 for every class that may be present; digest: sha256 of all states before the split.
     """
 
     dataset: source.Dataset
@@ -44,17 +44,17 @@ def make_setting(config: Config) -> Setting:
     dataset = source.load(config.data.name, config.data.dir)
     candidates = candidate_sets(config, dataset)
     train, held = split_validation(len(candidates), config.data.validation, config.data.candidate_seed)
-    held_out, validation, validation_labels = dataset.train, held, candidates[held]
+    held_out, validation, judged_by = dataset.train, held, candidates.of(held)
     if dataset.validation is not None:
         if len(held):
             raise UserError(f"{dataset.name} has a validation split of its own; set config.data.validation to 0.")
         held_out, validation = dataset.validation, np.arange(len(dataset.validation.labels))
-        validation_labels = may_be_there(np.asarray(dataset.validation.labels), config.data.unknown)
+        judged_by = LabelRows(dataset.validation.labels, validation, config.data.unknown)
     clean = config.data.labels == "clean"
     served = (_truth(dataset, "data.labels") if clean else candidates).of(train)
-    oracle = config.method.priors == "oracle"
-    lists = _truth(dataset, "method.priors").of(train) if oracle else served
-    prior = (priors.oracle_prior if oracle else priors.estimated_prior)(lists.sums(), len(train))
+    oracle = config.data.priors == "oracle"
+    lists = _truth(dataset, "data.priors").of(train) if oracle else served
+    prior = (priors.oracle_prior if oracle else priors.estimated_prior)(lists.candidate_counts(), len(train))
     return Setting(
         dataset=dataset,
         train=train,
@@ -62,7 +62,7 @@ def make_setting(config: Config) -> Setting:
         validation=validation,
         served=served,
         lists=lists,
-        validation_labels=validation_labels,
+        validation_labels=(judged_by[:] != LabelState.NEGATIVE).astype(np.int8),
         prior=prior,
         digest=candidates.digest(),
         steps_per_epoch=_steps(config, prior, len(train)),
@@ -105,7 +105,7 @@ def _truth(dataset: source.Dataset, field: str) -> LabelRows:
     """The true training labels; UserError where the dataset does not know them and `field` asks for them."""
     if is_clean(dataset.train.labels):
         return LabelRows(dataset.train.labels, np.arange(len(dataset.train.labels)), "negative")
-    value, other = {"data.labels": ("clean", "candidates"), "method.priors": ("oracle", "estimated")}[field]
+    value, other = {"data.labels": ("clean", "candidates"), "data.priors": ("oracle", "estimated")}[field]
     raise UserError(
         f"config.{field} is {value!r}, but {dataset.name} does not know its true labels (some are candidates or "
         f"unknown); set it to {other!r}."

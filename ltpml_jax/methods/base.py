@@ -1,25 +1,28 @@
 """What the trainer asks of a method, and nothing more.
 
-A method sees the network only through `Forward`, keeps what it must remember in a state type of its own, and
-lists its passes. The trainer differentiates each pass, adds the gradients up, and calls `update` once a step.
+A method is pure functions. It sees the network only through `Forward`, keeps what it must remember in two pytrees of
+its own (`shared` by all images, and `rows`, tables with one row an image), and lists its passes. The trainer
+differentiates each pass, adds the gradients up, and calls `update` once a step. Gathering and scattering rows,
+duplicate indices, steps that are not finite, devices and checkpoints are the trainer's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
 
-from ltpml_jax.priors import Prior
+from ltpml_jax.methods.priors import Prior
 
 
 class Forward(Protocol):
-    """images [B, H, W, 3] -> (logits float32 [B, C], new BatchNorm state); training mode.
+    """The network in training mode, under the parameters that are differentiated.
 
-    Rows outside `mask` bool [B] do not enter any batch statistics (None: all rows do).
+    Returns what the network returns (one classifier: logits float32 [B, C]) and its new BatchNorm statistics, which
+    start from those before the pass. Rows outside `mask` bool [B] enter no batch statistics (None: all rows do).
     """
 
-    def __call__(self, images: jax.Array, mask: jax.Array | None, key: jax.Array) -> tuple[jax.Array, Any]:
-        """Run the network."""
+    def __call__(self, images: jax.Array, mask: jax.Array | None, key: jax.Array) -> tuple[Any, Any]:
+        """Run the network on images float32 [B, H, W, 3]."""
         ...
 
 
@@ -32,45 +35,90 @@ class Keys(NamedTuple):
 
 
 class Context(NamedTuple):
-    """What a pass or an update may read; taken before the step changes anything.
+    """What a pass or an update may read, as it was before the step.
 
-    images float32 [B, H, W, 3] normalised; index int32 [B] rows of the training set; label float32 [B, C] the
-    labels that are served (candidate sets, or true labels for a ceiling); epoch int32 []; state: the method's;
-    applies bool []: False in the update of a step that is not applied, because its loss or gradients are not finite.
+    images: float32 [B, H, W, 3], distorted and normalised; states: int8 [B, C] of LabelState (0 negative, 1 positive,
+    2 candidate, 3 unknown); candidates: float32 [B, C], 1 where the class may be present (any state but negative);
+    epoch: int32 []; shared: the method's state that all images share, replicated; rows: this batch's rows [B, ...] of
+    the method's tables; writes: bool [B], in `update`: the rows that will be stored (the last of its image in the
+    batch, in a step that is applied); teacher: images -> what the network returns, in evaluation mode under the
+    averaged parameters (optim.ema; None where that is 0).
     """
 
     images: jax.Array
-    index: jax.Array
-    label: jax.Array
+    states: jax.Array
+    candidates: jax.Array
     epoch: jax.Array
     keys: Keys
-    state: Any
-    applies: jax.Array | bool = True
+    shared: Any
+    rows: Any
+    writes: jax.Array
+    teacher: Callable[[jax.Array], Any] | None = None
 
 
 class Pass(NamedTuple):
     """One differentiated piece of a step.
 
-    run: (forward, context, carry) -> (loss [], (carry, BatchNorm state)); `carry` is None in the first pass and
-    has one structure from then on. when: (context, carry) -> bool [], the pass leaves no trace where it is
-    False; None means always.
+    loss: (forward, context, carry) -> (loss [], (carry, BatchNorm statistics)); `carry` is None in the first pass and
+    has one structure from then on. when: (context, carry) -> bool []: the pass leaves no trace where it is False;
+    None means always.
     """
 
-    run: Callable[[Forward, Context, Any], tuple[jax.Array, tuple[Any, Any]]]
+    loss: Callable[[Forward, Context, Any], tuple[jax.Array, tuple[Any, Any]]]
     when: Callable[[Context, Any], jax.Array] | None = None
+
+
+class Blocks(NamedTuple):
+    """What a method's network is made of, from the model section of the config.
+
+    classifier: number -> a classifier; backbone: number -> a backbone (images -> features [B, h, w, F]); both with the
+    pretrained weights of the config, and with random weights of their own for each number; pair: two classifiers,
+    which return (logits, logits). classes: C; seed: for what the method adds. A module of the method's own keeps
+    backbones under the name `backbone`, so that frozen stages are found.
+    """
+
+    classifier: Callable[[int], Any]
+    backbone: Callable[[int], Any]
+    pair: Callable[[], Any]
+    classes: int
+    seed: int
+
+
+def single(blocks: Blocks) -> Any:
+    """One classifier."""
+    return blocks.classifier(0)
+
+
+class Plan(NamedTuple):
+    """What a method may know of the run before it starts."""
+
+    epochs: int
+    batch_size: int
 
 
 class Method(NamedTuple):
     """A learning method as pure functions over a state of its own.
 
-    init: (labels [N, C], Prior) -> state. update: (context, carry) -> (state, diagnostics dict of small arrays).
-    beliefs: state -> (soft, hard) pseudo labels, both [N, C], or None where a method has none. rows: the state's
-    fields that have one row a training sample (by name), which the trainer shards over devices. Where a step is not
-    applied, the trainer keeps the rest of the state; rows are the method's own to keep, since only it knows which.
+    init: (states int8 [N, C], Prior) -> (shared, rows); rows beyond the training images (padding) are all negative.
+    update: (context, carry) -> (shared, rows [B, ...], metrics, a dict of small arrays).
+    network: Blocks -> nnx.Module, called as module(images, train=, mask=, dropout_key=).
+    predictions: by name, what the network returns -> logits [B, C]; the first is the headline, by which `best` is
+    chosen. beliefs: (shared, rows [n, ...]) -> (soft, hard) pseudo labels, both [n, C]; None where it has none.
     """
 
-    init: Callable[[jax.Array, Prior], Any]
+    init: Callable[[jax.Array, Prior], tuple[Any, Any]]
     passes: tuple[Pass, ...]
-    update: Callable[[Context, Any], tuple[Any, dict[str, jax.Array]]]
-    beliefs: Callable[[Any], tuple[jax.Array, jax.Array]] | None
-    rows: tuple[str, ...]
+    update: Callable[[Context, Any], tuple[Any, Any, dict[str, jax.Array]]]
+    network: Callable[[Blocks], Any] = single
+    predictions: Mapping[str, Callable[[Any], jax.Array]] = {"network": lambda logits: logits}
+    beliefs: Callable[[Any, Any], tuple[jax.Array, jax.Array]] | None = None
+
+
+class Entry(NamedTuple):
+    """A line of METHODS. make: (*sections, Plan) -> Method, ValueError for settings that cannot work together.
+
+    sections: the config sections (name -> NamedTuple of settings) that `make` takes, in order.
+    """
+
+    make: Callable[..., Method]
+    sections: Mapping[str, type]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -82,10 +82,32 @@ class Classifier(nnx.Module):
         return self.head(self.neck(features, train=train, mask=mask, dropout_key=dropout_key))
 
 
-def build(spec: ModelSpec, num_classes: int, seed: int) -> Classifier:
-    """A freshly initialised classifier, float32; raises UserError for a spec that cannot be built."""
+class Pair(nnx.Module):
+    """Two classifiers of the same architecture, each with weights and statistics of its own."""
+
+    def __init__(self, first: Classifier, second: Classifier):
+        """Puts the two side by side."""
+        self.first, self.second = first, second
+
+    def __call__(
+        self, images: Array, *, train: bool, mask: Array | None, dropout_key: Array | None
+    ) -> tuple[Array, Array]:
+        """Logits float32 [B, C] of either; arguments as of a classifier."""
+        keys = (None, None) if dropout_key is None else jax.random.split(dropout_key)
+        return (
+            self.first(images, train=train, mask=mask, dropout_key=keys[0]),
+            self.second(images, train=train, mask=mask, dropout_key=keys[1]),
+        )
+
+
+def build(spec: ModelSpec, num_classes: int, seed: int, number: int = 0) -> Classifier:
+    """A freshly initialised classifier, float32; each `number` has random weights of its own.
+
+    Raises UserError for a spec that cannot be built.
+    """
     _check(spec)
     key = jax.random.key(seed)
+    key = jax.random.fold_in(key, number) if number else key
     model = nnx.eval_shape(lambda: _assemble(spec, num_classes, key))
     nnx.update(model, _initial_state(spec.backbone, spec.neck_width, num_classes, key))
     return model
@@ -112,25 +134,26 @@ def _initial_state(backbone: str, neck_width: int, num_classes: int, key: Array)
 class Parts(NamedTuple):
     """A model as pytrees: gradients are taken with respect to `trainable` and to nothing else."""
 
-    graphdef: nnx.GraphDef[Classifier]
+    graphdef: nnx.GraphDef[Any]
     trainable: nnx.State
     rest: nnx.State  # frozen parameters and BatchNorm's running statistics
 
 
-def split(model: Classifier, frozen_stages: int) -> Parts:
-    """Splits a model; `frozen_stages` as in its ModelSpec.
+def split(model: nnx.Module, frozen_stages: int) -> Parts:
+    """Splits a model with any number of backbones, each under the name `backbone`; `frozen_stages` as in ModelSpec.
 
     A frozen stage costs no backward pass, because nothing before it or in it is differentiated.
     """
     frozen = frozen_prefixes(frozen_stages)
 
     def trains(path: tuple, variable: object) -> bool:
-        return isinstance(variable, nnx.Param) and not (path[0] == "backbone" and path[1] in frozen)
+        inside = path[path.index("backbone") + 1] if "backbone" in path else ""
+        return isinstance(variable, nnx.Param) and inside not in frozen
 
     return Parts(*nnx.split(model, trains, ...))
 
 
-def make_forward(graphdef: nnx.GraphDef[Classifier]) -> Callable[..., tuple[Array, nnx.State]]:
+def make_forward(graphdef: nnx.GraphDef[Any]) -> Callable[..., tuple[Any, nnx.State]]:
     """The model as a pure function of its states."""
 
     def forward(
@@ -141,19 +164,19 @@ def make_forward(graphdef: nnx.GraphDef[Classifier]) -> Callable[..., tuple[Arra
         train: bool,
         mask: Array | None,
         dropout_key: Array | None,
-    ) -> tuple[Array, nnx.State]:
-        """Logits float32 [B, C] and `rest`, with new running statistics when train (see Classifier)."""
+    ) -> tuple[Any, nnx.State]:
+        """What the model returns (one classifier: logits float32 [B, C]), and `rest`, with new statistics if train."""
         # Without the copy the new running statistics would be written into the caller's own states.
         model = nnx.merge(graphdef, trainable, rest, copy=True)
-        logits = model(images, train=train, mask=mask, dropout_key=dropout_key)
+        outputs = model(images, train=train, mask=mask, dropout_key=dropout_key)
         if not train:
-            return logits, rest
-        return logits, nnx.merge_state(rest, _statistics(model, rest, mask))
+            return outputs, rest
+        return outputs, nnx.merge_state(rest, _statistics(model, rest, mask))
 
     return forward
 
 
-def _statistics(model: Classifier, rest: nnx.State, mask: Array | None) -> nnx.State:
+def _statistics(model: nnx.Module, rest: nnx.State, mask: Array | None) -> nnx.State:
     new = nnx.state(model, nnx.BatchStat)
     if mask is None:
         return new

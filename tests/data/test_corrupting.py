@@ -3,10 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ltpml_jax.data import corrupting, corruption, manifest, source
+from ltpml_jax.data import corrupting, manifest, source
 from ltpml_jax.data.labels import LabelState
 from ltpml_jax.errors import UserError
 from tests import runs
+from tests.helpers.labels import candidate_sets
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,7 @@ def fulfil(**changed: object) -> list[str]:
 
 def test_the_references_candidates_come_in_by_their_own_list(tmp_path, train):
     ids = [train.records[row]["id"] for row in range(len(train.labels))]
-    table = corruption.draw_candidates(train.labels, 0.3, 0)
+    table = candidate_sets(train.labels, 0.3, 0)
     order = np.random.default_rng(0).permutation(len(ids))
     cache, listed, out = (str(tmp_path / name) for name in ("cache.npy", "list.txt", "some.npz"))
     np.save(cache, np.array({"partial_labels": table[order][:, None].astype(np.float64)}, object))

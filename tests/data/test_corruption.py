@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ltpml_jax.data import corruption
+from ltpml_jax.data.label_rows import LabelRows
 from ltpml_jax.data.labels import LabelState
 from ltpml_jax.data.manifest import digest
 from ltpml_jax.errors import UserError
@@ -70,8 +71,8 @@ def test_a_row_does_not_depend_on_the_labels_of_other_rows(kind):
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.95])
 def test_partial_marks_the_candidates_that_a_run_draws(rate):
     for seed in SEEDS:
-        drawn = corruption.draw_candidates(LABELS, rate, seed)
-        assert ((corruption.partial(LABELS, rate, seed) == CANDIDATE) == drawn).all()
+        drawn = LabelRows(LABELS, np.arange(len(LABELS)), "candidate", rate, seed)[:]
+        assert ((corruption.partial(LABELS, rate, seed) != NEGATIVE) == (drawn != NEGATIVE)).all()
 
 
 @pytest.mark.parametrize("kind", ["partial", "tail_biased"])
@@ -177,7 +178,7 @@ def test_streams_of_two_kinds_are_independent():
 
 @pytest.mark.parametrize("bad", [-0.1, 1.0, 2.0, float("nan"), float("inf")])
 def test_rates_out_of_range_are_refused(bad):
-    for make in (corruption.partial, corruption.tail_biased, corruption.draw_candidates):
+    for make in (corruption.partial, corruption.tail_biased):
         with pytest.raises(UserError, match=f"the partial rate is {bad}; set it to at least 0 and below 1"):
             make(LABELS, bad, 0)
     with pytest.raises(UserError, match=f"the ratio of missing positives is {bad}; "):
@@ -199,59 +200,3 @@ def test_seeds_out_of_range_and_labels_that_are_not_clean_are_refused(kind):
         labels[0, 0] = state
         with pytest.raises(UserError, match="candidates or unknown already; corruption starts from clean labels"):
             MAKE[kind](labels, 0)
-
-
-def _labels(n: int = 50, c: int = 7) -> np.ndarray:
-    rows, columns = np.indices((n, c))
-    return ((rows * 3 + columns * 5) % 7 == 0).astype(np.int8)
-
-
-def test_every_true_label_is_a_candidate_and_the_input_stays():
-    labels = _labels()
-    before = labels.copy()
-    table = corruption.draw_candidates(labels, 0.3, seed=1)
-    assert table.dtype == np.int8 and set(np.unique(table)) == {0, 1}
-    assert (table[labels == 1] == 1).all()
-    np.testing.assert_array_equal(labels, before)
-    assert table is not labels
-
-
-def test_partial_rate_zero_gives_the_labels():
-    np.testing.assert_array_equal(corruption.draw_candidates(_labels(), 0.0, seed=3), _labels())
-
-
-@pytest.mark.parametrize("rate", [0.05, 0.3, 0.5])
-def test_negatives_flip_at_the_partial_rate(rate):
-    labels = _labels(500, 20)
-    negatives = (labels == 0).sum()
-    drawn = np.stack([corruption.draw_candidates(labels, rate, seed) for seed in range(10)])
-    flips = (drawn - labels).sum()
-    standard_error = math.sqrt(10 * negatives * rate * (1 - rate))
-    assert abs(flips - 10 * negatives * rate) < 4 * standard_error
-
-
-def test_flips_are_independent_between_neighbouring_classes_and_samples():
-    table = corruption.draw_candidates(np.zeros((20000, 2), np.int8), 0.3, seed=0).astype(float)
-    standard_error = 1 / math.sqrt(20000)
-    assert abs(np.corrcoef(table[:, 0], table[:, 1])[0, 1]) < 4 * standard_error
-    assert abs(np.corrcoef(table[:-1, 0], table[1:, 0])[0, 1]) < 4 * standard_error
-
-
-def test_the_draw_is_pinned():
-    table = corruption.draw_candidates(_labels(), 0.3, seed=42)
-    assert digest(table) == "368bb37a99a0aba373e376530534cc1b6ca4e95ad14afb3b572560d7bdb45e86"
-    assert digest(corruption.draw_candidates(_labels(), 0.3, seed=43)) != digest(table)
-
-
-def test_a_higher_rate_only_adds_candidates():
-    low, high = (corruption.draw_candidates(_labels(), rate, seed=5) for rate in (0.1, 0.4))
-    assert (high >= low).all() and high.sum() > low.sum()
-
-
-def test_digest_hangs_on_entries_and_shape_but_not_on_dtype_or_layout():
-    table = _labels()
-    assert digest(table) == digest(np.asfortranarray(table.astype(np.int64)))
-    assert digest(table) != digest(table.reshape(7, 50))
-    changed = table.copy()
-    changed[3, 2] ^= 1
-    assert digest(table) != digest(changed)

@@ -30,7 +30,7 @@ def test_training_batches_carry_the_served_labels_of_their_rows(setting):
     batches = loaders.train_iterator(runs.config(), setting, MESH)
     for batch in [next(batches) for _ in range(2)]:
         assert batch["image"].shape == (256, 32, 32, 3)
-        np.testing.assert_array_equal(batch["label"], setting.served[batch["index"]])
+        np.testing.assert_array_equal(batch["states"], setting.served[batch["index"]])
     batches.close()
 
 

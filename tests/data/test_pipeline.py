@@ -78,10 +78,10 @@ def test_batches_have_the_order_the_table_and_the_types(expected):
     assert np.concatenate([b["index"] for b in expected]).tolist() == [order[p] for p in range(48)]
     for batch in expected:
         assert batch["image"].shape == (B, 24, 24, 3) and batch["image"].dtype == np.uint8
-        assert batch["index"].dtype == np.int32 and batch["label"].dtype == np.uint8
+        assert batch["index"].dtype == np.int32 and batch["states"].dtype == np.int8
         assert batch["note"].shape == (B, 16) and batch["note"].dtype == np.uint8
         assert (batch["unreadable"] == -1).all()
-        np.testing.assert_array_equal(batch["label"], TABLE[batch["index"]])
+        np.testing.assert_array_equal(batch["states"], TABLE[batch["index"]])
     assert len(set(digests(expected))) == 8
 
 
@@ -216,7 +216,7 @@ def test_a_skipped_image_gives_its_place_to_the_next_one():
         assert index[place] == before[epoch * 4 * B + (offset + 1) % (4 * B)]
     np.testing.assert_array_equal(index[unreadable < 0], before[unreadable < 0])
     for batch in holed:
-        np.testing.assert_array_equal(batch["label"], TABLE[batch["index"]])
+        np.testing.assert_array_equal(batch["states"], TABLE[batch["index"]])
         assert batch["image"].reshape(B, -1).any(1).all()
 
 

@@ -11,6 +11,7 @@ from ltpml_jax.data.labels import LabelState
 from ltpml_jax.data.setting import Setting, make_setting, origin, split_validation
 from ltpml_jax.errors import UserError
 from tests import runs
+from tests.helpers.labels import candidate_sets
 
 
 def make(**changes) -> Setting:
@@ -23,21 +24,21 @@ def truth(setting: Setting) -> np.ndarray:
 
 def test_training_sees_the_candidates_of_its_rows():
     setting = make(data__validation=0.1)
-    table = corruption.draw_candidates(truth(setting), 0.3, 0)
+    table = candidate_sets(truth(setting), 0.3, 0)
     assert len(setting.train) == 1080 and len(setting.validation) == 120
     assert sorted([*setting.train, *setting.validation]) == list(range(1200))
-    np.testing.assert_array_equal(setting.served[:], table[setting.train])
+    np.testing.assert_array_equal(setting.served[:], LabelState.CANDIDATE * table[setting.train])
     np.testing.assert_array_equal(setting.validation_labels, table[setting.validation])
     np.testing.assert_array_equal(setting.lists[:], setting.served[:])
-    assert setting.digest == manifest.digest(table)
+    assert setting.digest == manifest.digest(LabelState.CANDIDATE * table)
     assert (setting.served[:] != truth(setting)[setting.train]).any()
 
 
 def test_a_run_with_estimated_priors_hangs_on_candidates_alone(monkeypatch):
     """Two truths with one table of candidates give one setting, but for the dataset itself."""
     one = make(data__validation=0.1)
-    table = corruption.draw_candidates(truth(one), 0.3, 0)
-    liar = dataclasses.replace(one.dataset.train, labels=table)
+    table = candidate_sets(truth(one), 0.3, 0)
+    liar = dataclasses.replace(one.dataset.train, labels=LabelState.CANDIDATE * table)
     monkeypatch.setattr(source, "load", lambda *_: dataclasses.replace(one.dataset, train=liar))
     other = make(data__validation=0.1, data__partial_rate=0.0)
     for name in set(Setting._fields) - {"dataset", "held_out", "prior"}:
@@ -50,7 +51,7 @@ def test_a_run_with_estimated_priors_hangs_on_candidates_alone(monkeypatch):
 
 
 def test_oracle_priors_know_the_true_counts_and_lists():
-    setting = make(method__priors="oracle", data__validation=0.1)
+    setting = make(data__priors="oracle", data__validation=0.1)
     rows = truth(setting)[setting.train]
     np.testing.assert_array_equal(setting.lists[:], rows)
     np.testing.assert_allclose(np.asarray(setting.prior.class_count), rows.sum(0))
@@ -59,7 +60,7 @@ def test_oracle_priors_know_the_true_counts_and_lists():
 
 
 def test_clean_labels_are_the_truth():
-    setting = make(data__labels="clean", method__priors="oracle", data__validation=0.25)
+    setting = make(data__labels="clean", data__priors="oracle", data__validation=0.25)
     np.testing.assert_array_equal(setting.served[:], truth(setting)[setting.train])
 
 
@@ -102,22 +103,26 @@ def unsure() -> np.ndarray:
     return states
 
 
-@pytest.mark.parametrize(("unknown", "value"), [("candidate", 1), ("negative", 0)])
-def test_annotators_candidates_are_served_and_unknown_labels_as_the_config_says(monkeypatch, unknown, value):
+@pytest.mark.parametrize(("unknown", "state"), [("candidate", LabelState.UNKNOWN), ("negative", LabelState.NEGATIVE)])
+def test_annotators_states_are_served_and_unknown_labels_as_the_config_says(monkeypatch, unknown, state):
     states = with_splits(monkeypatch, train=unsure()).train.labels
     served = make(data__partial_rate=0.0, data__unknown=unknown, data__validation=0.0).served[:]
-    assert (served[:, 0] == 1).all() and (served[:, 1] == value).all()
+    assert (served[:, 0] == LabelState.CANDIDATE).all() and (served[:, 1] == state).all()
     np.testing.assert_array_equal(served[:, 2:], states[:, 2:])
 
 
 def test_a_partial_rate_adds_flips_to_annotators_candidates(monkeypatch):
     with_splits(monkeypatch, train=unsure())
     plain, more = make(data__partial_rate=0.0).served[:], make(data__partial_rate=0.3).served[:]
-    assert (more >= plain).all() and 0.25 < (more > plain)[plain == 0].mean() < 0.35
+    assert (more[(plain == LabelState.POSITIVE) | (plain == LabelState.CANDIDATE)] == LabelState.CANDIDATE).all()
+    for state in (LabelState.NEGATIVE, LabelState.UNKNOWN):
+        found = more[plain == state]
+        assert set(np.unique(found)) == {state, LabelState.CANDIDATE}
+        assert 0.25 < (found == LabelState.CANDIDATE).mean() < 0.35
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "other"), [("data.labels", "clean", "candidates"), ("method.priors", "oracle", "estimated")]
+    ("field", "value", "other"), [("data.labels", "clean", "candidates"), ("data.priors", "oracle", "estimated")]
 )
 def test_true_labels_that_nobody_knows_are_refused(monkeypatch, field, value, other):
     with_splits(monkeypatch, train=unsure())
@@ -164,7 +169,7 @@ def test_candidates_of_a_file_take_the_place_of_drawn_ones(tmp_path):
     manifest.save(path, table, {"kind": "partial"})
     config = runs.config(data__candidates=str(path), data__partial_rate=0.9)
     loaded = make_setting(config)
-    assert loaded.digest == drawn.digest == manifest.digest(table == LabelState.CANDIDATE)
+    assert loaded.digest == drawn.digest == manifest.digest(table)
     assert origin(config) == f"candidates of {path}" and origin(runs.config()) == "partial rate 0.3"
 
 

@@ -9,16 +9,22 @@ import numpy as np
 import optax
 import pytest
 
-from ltpml_jax import losses, priors, state, step
-from ltpml_jax.methods import ndlp_parts
-from ltpml_jax.methods.ndlp import NDLPParams, ndlp
+from ltpml_jax import state, step
+from ltpml_jax.methods import losses, ndlp, priors
+from ltpml_jax.methods.base import Method, Plan
+from ltpml_jax.methods.ndlp import NDLPParts, NDLPSettings
 
 N, C, B, FEATURES, STEPS, EPOCHS = 48, 6, 12, 5, 4, 3
-DB = losses.DBParams(0.05, 2.0, 0.1, 10.0, 0.2)
-PARAMS = NDLPParams(DB, 2.0, (0.4, 0.8), 0.9, 0.1, 4.0, EPOCHS, True, True, True, True)
+DB = losses.DBSettings(0.05, 2.0, 0.1, 10.0, 0.2)
+SETTINGS = NDLPSettings(gamma=2.0)
 OPTIMIZER = optax.sgd(0.1, 0.9)
 # Beta sampling takes longer to compile than all the rest of this tiny step.
-PARTS = ndlp_parts.Parts(mixup_weight=lambda key, _: jax.random.uniform(key, minval=0.5))
+PARTS = NDLPParts(mixup_weight=lambda key, _: jax.random.uniform(key, minval=0.5))
+
+
+def make(settings: NDLPSettings = SETTINGS, parts: NDLPParts = NDLPParts()) -> Method:
+    """NDLP for runs of EPOCHS epochs."""
+    return ndlp.ndlp(settings, DB, Plan(EPOCHS, B), parts)
 
 
 @functools.cache
@@ -39,7 +45,7 @@ def batch(number: int) -> dict[str, Any]:
     """Batch of a step; duplicates occur."""
     features, candidates, _ = data()
     index = np.random.default_rng(number).integers(0, N, B, dtype=np.int32)
-    return {"image": features[index], "index": index, "label": candidates[index].astype(np.uint8)}
+    return {"image": features[index], "index": index, "states": candidates[index]}
 
 
 def forward(params, rest, images, *, train, mask, dropout_key):
@@ -68,31 +74,29 @@ def start(method, epoch: int = 0) -> state.TrainState:
         seed=0,
     )
     distribution = jnp.arange(1.0, C + 1) / (C * (C + 1) / 2)
-    learned = fresh.method._replace(distribution=distribution, last_epoch=jnp.int32(epoch))
-    return fresh._replace(step=jnp.int32(epoch * STEPS), method=learned)
+    shared = fresh.shared._replace(distribution=distribution, last_epoch=jnp.int32(epoch))
+    return fresh._replace(step=jnp.int32(epoch * STEPS), shared=shared)
 
 
 @functools.cache
-def compiled(params: NDLPParams, parts: ndlp_parts.Parts) -> step.Step:
+def compiled(settings: NDLPSettings, parts: NDLPParts) -> step.Step:
     """A step of a variant of the method, on one device."""
-    stages = step.make_stages(ndlp(params, parts), forward, OPTIMIZER, lambda key, images: images, STEPS)
+    stages = step.make_stages(make(settings, parts), step.Recipe(forward, OPTIMIZER, lambda key, images: images, STEPS))
     return jax.jit(
         lambda at, batch: stages.finish(at, batch, stages.first(at, batch)),
         compiler_options={"xla_backend_optimization_level": 0},
     )
 
 
-def advance(
-    at: state.TrainState, parts: ndlp_parts.Parts = PARTS, **switches: bool
-) -> tuple[state.TrainState, step.Metrics]:
+def advance(at: state.TrainState, parts: NDLPParts = PARTS, **switches: bool) -> tuple[state.TrainState, step.Metrics]:
     """One step on batch 0 with these ablation switches and replaced functions."""
-    return compiled(PARAMS._replace(**switches), parts)(at, batch(0))
+    return compiled(SETTINGS._replace(**switches), parts)(at, batch(0))
 
 
 @functools.cache
 def reference() -> tuple[state.TrainState, state.TrainState, step.Metrics]:
     """A state of epoch 1, and what one step of the whole method makes of it."""
-    before = start(ndlp(PARAMS), epoch=1)
+    before = start(make(), epoch=1)
     return before, *advance(before)
 
 
@@ -104,8 +108,9 @@ def differences(after: state.TrainState, metrics: step.Metrics) -> set[str]:
     """What a variant of the method changed in one step, against the whole method."""
     _, want, want_metrics = reference()
     changed = {name for name in ("params", "rest") if not equal(getattr(after, name), getattr(want, name))}
-    for name in ("confidence", "column_sum", "candidate_count", "distribution"):
-        if not equal(getattr(after.method, name), getattr(want.method, name)):
+    changed |= set() if equal(after.rows, want.rows) else {"confidence"}
+    for name in ("column_sum", "candidate_count", "distribution"):
+        if not equal(getattr(after.shared, name), getattr(want.shared, name)):
             changed.add(name)
     return changed | {n for n in want_metrics if n not in metrics or not equal(metrics[n], want_metrics[n])}
 
@@ -113,13 +118,14 @@ def differences(after: state.TrainState, metrics: step.Metrics) -> set[str]:
 def test_the_whole_method_moves_everything():
     before, after, metrics = reference()
     assert 0 < int(metrics["reliable"].sum()) < B and float(metrics["loss_pass2"]) > 0
-    for name in ("confidence", "column_sum", "distribution"):
-        assert not equal(getattr(before.method, name), getattr(after.method, name)), name
+    for name in ("column_sum", "distribution"):
+        assert not equal(getattr(before.shared, name), getattr(after.shared, name)), name
+    assert not equal(before.rows, after.rows)
     assert not equal(before.params, after.params) and not equal(before.rest, after.rest)
     touched = np.unique(batch(0)["index"])
     others = np.setdiff1d(np.arange(256), touched)
-    np.testing.assert_array_equal(after.method.confidence[others], before.method.confidence[others])
-    np.testing.assert_allclose(after.method.column_sum.value, np.asarray(after.method.confidence).sum(0), rtol=1e-6)
+    np.testing.assert_array_equal(after.rows[others], before.rows[others])
+    np.testing.assert_allclose(after.shared.column_sum.value, np.asarray(after.rows).sum(0), rtol=1e-6)
     np.testing.assert_allclose(metrics["loss"], metrics["loss_pass1"] + metrics["loss_pass2"], rtol=1e-6)
 
 
@@ -136,14 +142,16 @@ def test_an_ablation_changes_its_part_and_nothing_else(switch, changed):
     after, metrics = advance(before, PARTS, **{switch: False})
     assert differences(after, metrics) == changed
     if switch != "mixup_pass":  # off means as before the step
-        name = "confidence" if switch == "label_correction" else "distribution"
-        np.testing.assert_array_equal(getattr(after.method, name), getattr(before.method, name))
+        if switch == "label_correction":
+            np.testing.assert_array_equal(after.rows, before.rows)
+        else:
+            np.testing.assert_array_equal(after.shared.distribution, before.shared.distribution)
 
 
 def test_thresholds_off_means_one_half():
     before, _, _ = reference()
     after, metrics = advance(before, class_aware_thresholds=False)
-    sharp = ndlp_parts.sharpen(before.method.confidence[batch(0)["index"]], 2.0)
+    sharp = ndlp.sharpen(before.rows[batch(0)["index"]], 2.0)
     np.testing.assert_allclose(metrics["hard_labels"], (np.asarray(sharp) > 0.5).sum(1).mean(), rtol=1e-6)
     assert "hard_labels" in differences(after, metrics)
     # Correction and fine-tuning read the confidence and the logits, not the hard labels.
@@ -151,7 +159,7 @@ def test_thresholds_off_means_one_half():
 
 
 def test_epoch_zero_leaves_the_mixup_pass_without_a_trace():
-    before = start(ndlp(PARAMS))
+    before = start(make())
     after, metrics = advance(before)
     alone, _ = advance(before, mixup_pass=False)
     assert metrics["reliable"].any() and float(metrics["loss_pass2"]) == 0
@@ -179,14 +187,14 @@ def test_the_class_distribution_starts_every_epoch_uniform():
 
     def watch(loss, hard, distribution, alpha):
         jax.debug.callback(lambda r, a: seen.append((np.asarray(r), float(a))), distribution, alpha)
-        return ndlp_parts.select_reliable(loss, hard, distribution, alpha)
+        return ndlp.select_reliable(loss, hard, distribution, alpha)
 
-    run, method = compiled(PARAMS, PARTS._replace(select_reliable=watch)), ndlp(PARAMS)
-    at = start(method)._replace(method=method.init(pad(data()[1]), data()[2]))
+    run, method = compiled(SETTINGS, PARTS._replace(select_reliable=watch)), make()
+    at = start(method)._replace(shared=method.init(pad(data()[1]), data()[2])[0])
     after = []
     for number in range(3 * STEPS):
         at, _ = run(at, batch(number))
-        after.append(np.asarray(at.method.distribution))
+        after.append(np.asarray(at.shared.distribution))
         jax.effects_barrier()
     for number, (distribution, share) in enumerate(seen):
         want = np.full(C, 1 / C) if number % STEPS == 0 else after[number - 1]
@@ -196,12 +204,11 @@ def test_the_class_distribution_starts_every_epoch_uniform():
 
 
 def test_beliefs_are_the_table_and_its_hard_labels():
-    method = ndlp(PARAMS)
-    learned = reference()[1].method
+    method, learned = make(), reference()[1]
     assert method.beliefs is not None
-    soft, hard = method.beliefs(learned)
-    np.testing.assert_array_equal(soft, learned.confidence)
-    table = np.asarray(learned.confidence)[:N].astype(float)
+    soft, hard = method.beliefs(learned.shared, learned.rows)
+    np.testing.assert_array_equal(soft, learned.rows)
+    table = np.asarray(learned.rows)[:N].astype(float)
     phi = table.sum(0) / (data()[1] != 0).sum(0)
     sharp = table**2 / (table**2).sum(1, keepdims=True)
     np.testing.assert_array_equal(np.asarray(hard)[:N], sharp > phi)

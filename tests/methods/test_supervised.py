@@ -3,24 +3,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ltpml_jax import losses
-from ltpml_jax.methods import supervised
-from ltpml_jax.methods.base import Context, Keys
-from ltpml_jax.priors import Prior
+from ltpml_jax.methods import losses, supervised
+from ltpml_jax.methods.base import Context, Keys, Plan
+from ltpml_jax.methods.priors import Prior
 
-DB = losses.DBParams(0.05, 2.0, 0.1, 10.0, 0.2)
+DB = losses.DBSettings(0.05, 2.0, 0.1, 10.0, 0.2)
 PRIOR = Prior(jnp.array([30.0, 5.0, 1.0]), jnp.array(50.0))
 LABEL = jnp.array([[1.0, 0, 0], [0, 1, 1]])
 LOGITS = jnp.array([[0.3, -1.0, 2.0], [0.0, 1.0, -2.0]])
 METHODS = {
-    "bce": (supervised.bce(), losses.bce(LOGITS, LABEL)),
-    "db_focal": (supervised.db_focal(DB), losses.db_focal(LOGITS, LABEL, PRIOR, DB)),
+    "bce": (supervised.bce(Plan(1, 2)), losses.bce(LOGITS, LABEL)),
+    "db_focal": (supervised.db_focal(DB, Plan(1, 2)), losses.db_focal(LOGITS, LABEL, PRIOR, DB)),
 }
 
 
 def context(state: Prior) -> Context:
     key = jax.random.key(0)
-    return Context(jnp.ones((2, 4)), jnp.arange(2), LABEL, jnp.int32(0), Keys(key, key, key), state)
+    states, writes = LABEL.astype(jnp.int8), jnp.ones(2, bool)
+    return Context(jnp.ones((2, 4)), states, LABEL, jnp.int32(0), Keys(key, key, key), state, (), writes)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -32,7 +32,7 @@ def test_loss_is_the_mean_over_the_served_labels(name):
         seen.append((images, mask))
         return LOGITS, {"new": 1}
 
-    loss, (carry, stats) = method.passes[0].run(forward, context(PRIOR), None)
+    loss, (carry, stats) = method.passes[0].loss(forward, context(PRIOR), None)
     np.testing.assert_allclose(loss, np.asarray(want).mean(), rtol=1e-6)
     assert len(method.passes) == 1 and method.passes[0].when is None
     assert carry is None and stats == {"new": 1}
@@ -42,10 +42,10 @@ def test_loss_is_the_mean_over_the_served_labels(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_state_is_the_prior_and_does_not_change(name):
     method, _ = METHODS[name]
-    state = method.init(LABEL, PRIOR)
-    new, diagnostics = method.update(context(state), None)
+    shared, rows = method.init(LABEL, PRIOR)
+    new, new_rows, diagnostics = method.update(context(shared), None)
     jax.tree.map(np.testing.assert_array_equal, new, PRIOR)
-    assert diagnostics == {} and method.rows == () and method.beliefs is None
+    assert diagnostics == {} and rows == new_rows == () and method.beliefs is None
 
 
 def test_the_two_losses_differ():

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ltpml_jax.methods import ndlp_parts as parts
+from ltpml_jax.methods import ndlp as parts
 
 
 def slow_select(loss: np.ndarray, hard: np.ndarray, r: np.ndarray, alpha: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from ltpml_jax import priors
-from ltpml_jax.data.corruption import draw_candidates
+from ltpml_jax.methods import priors
+from tests.helpers.labels import candidate_sets
 
 N, C = 1200, 20
 
@@ -23,7 +23,7 @@ def long_tail(seed: int, n: int = N, classes: int = C, most: int = 700, least: i
 @pytest.mark.parametrize("rate", [0.05, 0.3, 0.5])
 def test_counts_are_unbiased_over_draws_at_a_known_rate(rate):
     labels = long_tail(0, n=300, most=150)
-    draws = np.stack([priors.unbiased_counts(*sums(draw_candidates(labels, rate, seed)), rate) for seed in range(400)])
+    draws = np.stack([priors.unbiased_counts(*sums(candidate_sets(labels, rate, seed)), rate) for seed in range(400)])
     truth = labels.sum(0)
     error = draws.std(0, ddof=1) / np.sqrt(len(draws))
     assert (np.abs(draws.mean(0) - truth) < 4.5 * error).all()
@@ -45,18 +45,18 @@ def test_rate_zero_gives_the_candidate_counts():
 @pytest.mark.parametrize("rate", [0.3, 0.5])
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_flip_rate_on_a_long_tail(rate, seed):
-    candidates = draw_candidates(long_tail(seed), rate, seed)
+    candidates = candidate_sets(long_tail(seed), rate, seed)
     assert abs(priors.estimate_flip_rate(*sums(candidates)) - rate) < 0.015
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.05])
 def test_low_flip_rates_of_many_classes(rate):
     labels = long_tail(3, n=1909, classes=80, most=1128, least=6)
-    assert abs(priors.estimate_flip_rate(*sums(draw_candidates(labels, rate, 0))) - rate) < 0.01
+    assert abs(priors.estimate_flip_rate(*sums(candidate_sets(labels, rate, 0))) - rate) < 0.01
 
 
 def test_estimate_sees_columns_only_and_leaves_its_input():
-    candidates = draw_candidates(long_tail(0), 0.3, 0)
+    candidates = candidate_sets(long_tail(0), 0.3, 0)
     before = candidates.copy()
     shuffled = np.random.default_rng(0).permuted(candidates, axis=0)
     estimate = priors.estimate_flip_rate(*sums(candidates))
@@ -66,7 +66,7 @@ def test_estimate_sees_columns_only_and_leaves_its_input():
 
 def test_estimated_prior_is_at_least_one_and_close_for_common_classes():
     labels = long_tail(5)
-    prior = priors.estimated_prior(*sums(draw_candidates(labels, 0.5, 5)))
+    prior = priors.estimated_prior(*sums(candidate_sets(labels, 0.5, 5)))
     count = np.asarray(prior.class_count)
     assert count.shape == (C,) and count.dtype == np.float32 and float(prior.train_size) == N
     assert (count >= 1).all() and (count == 1).any()  # at q = 0.5 the noise cuts some rare class
@@ -74,7 +74,7 @@ def test_estimated_prior_is_at_least_one_and_close_for_common_classes():
 
 
 def test_columns_without_any_candidate_stay_finite():
-    candidates = draw_candidates(long_tail(0), 0.3, 0)
+    candidates = candidate_sets(long_tail(0), 0.3, 0)
     candidates[:, -1] = 0
     prior = priors.estimated_prior(*sums(candidates))
     assert np.isfinite(prior.class_count).all() and (np.asarray(prior.class_count) >= 1).all()

@@ -3,11 +3,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ltpml_jax import losses
-from ltpml_jax.priors import Prior
+from ltpml_jax.methods import losses
+from ltpml_jax.methods.priors import Prior
 
-VOC = losses.DBParams(0.05, 5.0, 0.1, 10.0, 0.3)
-COCO = losses.DBParams(0.05, 2.0, 0.1, 10.0, 0.2)
+VOC = losses.DBSettings(0.05, 5.0, 0.1, 10.0, 0.3)
+COCO = losses.DBSettings(0.05, 2.0, 0.1, 10.0, 0.2)
 COUNTS = np.array([775.0, 120.0, 40.0, 9.0, 1.0])
 SIZE = 1142.0
 
@@ -16,7 +16,7 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-x))
 
 
-def plain_db_focal(z: np.ndarray, y: np.ndarray, counts: np.ndarray, n: float, db: losses.DBParams) -> np.ndarray:
+def plain_db_focal(z: np.ndarray, y: np.ndarray, counts: np.ndarray, n: float, db: losses.DBSettings) -> np.ndarray:
     """The loss as its definition reads, one element at a time, in float64."""
     loss = np.zeros_like(z)
     for b in range(z.shape[0]):
@@ -45,7 +45,7 @@ def example(kind: str) -> tuple[np.ndarray, np.ndarray]:
 
 def test_one_element_by_hand():
     # One class, 1 of 4 images, neg_scale 2: bias -log(3) / 2 * 0.1, ratio 1, weight sigmoid(10 * 0.8) + 0.1.
-    db = losses.DBParams(0.1, 2.0, 0.1, 10.0, 0.2)
+    db = losses.DBSettings(0.1, 2.0, 0.1, 10.0, 0.2)
     prior = Prior(np.array([1.0]), np.array(4.0))
     got = losses.db_focal(jnp.array([[1.0]]), jnp.array([[1.0]]), prior, db)
     probability = 1 / (1 + np.exp(-(1 - 0.05493061)))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ltpml_jax import checkpoints, evaluation, network, train
+from ltpml_jax import checkpoints, evaluation, photometric, trainer
 from ltpml_jax.data import loaders
 from ltpml_jax.data.setting import make_setting
 from ltpml_jax.errors import UserError
@@ -27,7 +27,7 @@ def results(workdir: Path) -> dict:
 
 def test_a_run_leaves_what_it_promises():
     workdir = runs.finished()
-    names = {".lock", "config.json", "metrics.jsonl", "results.json", "checkpoints", "tensorboard"}
+    names = {".lock", "config.json", "metrics.jsonl", "parameters.txt", "results.json", "checkpoints", "tensorboard"}
     assert {path.name for path in workdir.iterdir()} == names
     lines = runs.lines(workdir)
     steps = [line for line in lines if "loss" in line]
@@ -52,7 +52,7 @@ def test_an_epoch_is_summed_up_over_all_its_steps():
 @pytest.mark.parametrize("devices", [1, 2])
 def test_the_number_of_devices_changes_nothing(devices, tmp_path):
     assert jax.device_count() == 8
-    train.run(runs.config(train__devices=devices), tmp_path)
+    trainer.train(runs.config(train__devices=devices), tmp_path)
     mine, eight = runs.lines(tmp_path), runs.lines(runs.finished())
     assert len(mine) == len(eight) == 20
     for line, expected in zip(mine, eight, strict=True):
@@ -72,7 +72,7 @@ def test_going_on_with_other_devices_and_threads_is_the_same_run(tmp_path):
     """From the checkpoint of step 16 of 18, on 2 devices where 8 began."""
     workdir = runs.copy_of_finished(tmp_path)
     shutil.rmtree(workdir / "checkpoints" / "18")
-    train.run(runs.config(train__devices=2, data__threads=1), workdir)
+    trainer.train(runs.config(train__devices=2, data__threads=1), workdir)
     mine, eight = runs.lines(workdir), runs.lines(runs.finished())
     assert mine[:-3] == eight[:-3] and len(mine) == len(eight)
     for line, expected in zip(mine[-3:-1], eight[-3:-1], strict=True):
@@ -86,7 +86,7 @@ def test_steps_that_are_not_finite_in_a_row_end_the_run_and_leave_what_they_were
     with pytest.raises(
         UserError, match=r"Step 4 is the last of 3 in a row .*Lower config.optim.learning_rate.*not_finite"
     ):
-        train.run(config, tmp_path)
+        trainer.train(config, tmp_path)
     lines = runs.lines(tmp_path)
     assert [line.get("not_applied", 0) for line in lines] == [0, 1, 2, 3] and lines[1]["loss"] is None
     assert list((tmp_path / "checkpoints").iterdir()) == []
@@ -105,14 +105,13 @@ def test_a_single_step_that_is_not_finite_is_passed_over(tmp_path, monkeypatch):
     iterator = loaders.train_iterator(config, make_setting(config), make_mesh(jax.devices()[:1]))
     means = [batch["image"].mean(dtype=np.float64) for batch in iterator]
     worst, bound = int(np.argmax(means)), np.mean(sorted(means)[-2:])
-    plain = network.build_prepare
+    plain = photometric.distort
 
-    def poisoned(config):
-        prepare = plain(config)
-        return lambda key, images: prepare(key, images) * jnp.where(images.astype(float).mean() > bound, jnp.nan, 1.0)
+    def poisoned(key, images, spec):
+        return plain(key, images, spec) * jnp.where(images.mean() > bound, jnp.nan, 1.0)
 
-    monkeypatch.setattr(network, "build_prepare", poisoned)
-    train.run(config, tmp_path)
+    monkeypatch.setattr(photometric, "distort", poisoned)
+    trainer.train(config, tmp_path)
     steps = [line for line in runs.lines(tmp_path) if "loss" in line]
     assert [line["step"] for line in steps if "not_applied" in line] == [worst + 1]
     assert all(line["epoch_loss"] > 0 for line in runs.lines(tmp_path) if "epoch_loss" in line)
@@ -130,8 +129,8 @@ def test_an_image_that_cannot_be_read_stops_the_run_or_is_passed_over_and_report
     trees.punch(data, "train/30.jpg")
     trees.punch(data, "test/7.jpg")
     with pytest.raises(UserError, match=r"(index|record) 30\b.*config.data.unreadable=skip"):
-        train.run(own(data), tmp_path / "run")
-    train.run(own(data, data__unreadable="skip"), tmp_path / "run")  # the same run goes on
+        trainer.train(own(data), tmp_path / "run")
+    trainer.train(own(data, data__unreadable="skip"), tmp_path / "run")  # the same run goes on
     bad = [line["unreadable"] for line in runs.lines(tmp_path / "run") if "unreadable" in line]
     assert bad == [[30]]
     table = capsys.readouterr().out
@@ -143,7 +142,7 @@ def test_parameters_that_break_in_the_last_step_of_an_epoch_end_it_too(tmp_path)
     """One step an epoch: its loss is still finite, and what it leads to is not."""
     one = PLAIN | {"data__batch_size": 1080, "data__sampler": "shuffle"}
     with pytest.raises(UserError, match="outputs are not finite.*lower config.optim.learning_rate"):
-        train.run(runs.config(**one, optim__learning_rate=1e30), tmp_path)
+        trainer.train(runs.config(**one, optim__learning_rate=1e30), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +159,7 @@ def test_parameters_that_break_in_the_last_step_of_an_epoch_end_it_too(tmp_path)
 )
 def test_what_cannot_work_is_refused_and_claims_no_folder(changes, message, tmp_path):
     with pytest.raises(UserError, match=message):
-        train.run(runs.config(**changes), tmp_path)
+        trainer.train(runs.config(**changes), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -170,7 +169,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     path.write_text(path.read_text().replace('"seed": 0', '"seed": 5'))
     config = runs.config(seed=5)
     with pytest.raises(UserError, match=r"checkpoints/18 is of another run \(seed was 0, now 5\); remove that folder"):
-        train.run(config, workdir)
+        trainer.train(config, workdir)
     assert runs.lines(workdir) == runs.lines(runs.finished())  # nothing was cut off before that
 
 

@@ -6,7 +6,7 @@ from jax import lax
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from ltpml_jax.methods import tables
+from ltpml_jax.methods import rows as tables
 from ltpml_jax.state import make_mesh
 
 
@@ -23,15 +23,21 @@ def test_last_occurrence_by_hand():
     np.testing.assert_array_equal(got, [False, False, False, True, True, True])
 
 
-def test_write_rows_equals_writing_in_order():
+def write(table, total, index, new, applies=True):
+    """What a step does with the rows of its batch, and the column sums."""
+    old, writes = tables.gather(table, index), tables.last_occurrence(index) & applies
+    return tables.scatter(table, index, old, new, writes), tables.update_sum(total, old, new, writes)
+
+
+def test_scatter_equals_writing_in_order():
     index, rows = batches(20, 30, 16, 3)
     want = np.random.default_rng(1).random((30, 3)).astype(np.float32)
     table = jnp.asarray(want)
-    total, write = tables.init_sum(table), jax.jit(tables.write_rows)
+    total, put = tables.init_sum(table), jax.jit(write)
     for i, r in zip(index, rows, strict=True):
         untouched = np.setdiff1d(np.arange(30), i)
         before = np.asarray(table)
-        table, total = write(table, total, i, r)
+        table, total = put(table, total, i, r)
         np.testing.assert_array_equal(np.asarray(table)[untouched], before[untouched])
         for position, row in zip(i, r, strict=True):
             want[position] = row
@@ -50,7 +56,7 @@ def test_running_sums_do_not_drift_over_ten_thousand_updates():
         index = index.at[-4:].set(index[:4])  # many duplicates of row 7, some of others
         fresh = jax.nn.softmax(4 * jax.random.normal(keys[1], (batch, classes)))
         delta = jnp.where(tables.last_occurrence(index)[:, None], fresh - table[index], 0).sum(0)
-        table, total = tables.write_rows(table, total, index, fresh)
+        table, total = write(table, total, index, fresh)
         return (table, total, plain + delta), None
 
     @jax.jit
@@ -82,11 +88,27 @@ def test_sharding_by_rows_changes_nothing(devices):
         mesh = make_mesh(jax.devices()[:count])
         by_row = NamedSharding(mesh, P("data"))
         table = jax.device_put(start, by_row)
-        write = jax.jit(tables.write_rows, out_shardings=(by_row, NamedSharding(mesh, P())), donate_argnums=0)
+        put = jax.jit(write, out_shardings=(by_row, NamedSharding(mesh, P())), donate_argnums=0)
         total = jax.device_put(tables.init_sum(jnp.asarray(start)), NamedSharding(mesh, P()))
         for i, r in zip(index, rows, strict=True):
-            table, total = write(table, total, jax.device_put(i, by_row), jax.device_put(r, by_row))
+            table, total = put(table, total, jax.device_put(i, by_row), jax.device_put(r, by_row))
         assert len(table.sharding.device_set) == count
         results.append((np.asarray(table), np.asarray(total.value)))
     np.testing.assert_array_equal(results[0][0], results[1][0])
     np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-6)
+
+
+def test_a_pytree_of_tables_is_written_leaf_by_leaf_and_not_at_all_where_the_step_is_not_applied():
+    tables_before = {"a": jnp.arange(12.0).reshape(6, 2), "b": jnp.arange(6), "c": jnp.zeros((6, 2, 3), jnp.int8)}
+    index = jnp.array([4, 1, 4])
+    old = tables.gather(tables_before, index)
+    new = jax.tree.map(lambda rows: (rows.T + jnp.array([1, 2, 3])).T.astype(rows.dtype), old)
+    after = tables.scatter(tables_before, index, old, new, tables.last_occurrence(index))
+    for name, table in tables_before.items():
+        want = np.array(table)
+        want[1], want[4] = new[name][1], new[name][2]
+        np.testing.assert_array_equal(after[name], want)
+        assert after[name].dtype == table.dtype
+    broken = jax.tree.map(lambda rows: rows * jnp.nan if rows.dtype == jnp.float32 else rows + 1, old)
+    kept = tables.scatter(tables_before, index, old, broken, jnp.zeros(3, bool))
+    jax.tree.map(np.testing.assert_array_equal, kept, tables_before)

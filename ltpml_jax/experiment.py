@@ -1,0 +1,197 @@
+"""From a config to everything a run works with: data, network, method, state layout; and its checkpoints, opened."""
+
+import logging
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+from jax.sharding import Mesh
+
+from ltpml_jax import checkpoints, cluster, photometric
+from ltpml_jax.config import CUSTOM, build_method
+from ltpml_jax.data.setting import Setting, make_setting
+from ltpml_jax.errors import UserError
+from ltpml_jax.methods.base import Blocks, Method
+from ltpml_jax.methods.settings import Config
+from ltpml_jax.models import classifier, weights
+from ltpml_jax.optimizer import build_optimizer, check_multipliers
+from ltpml_jax.state import ROW_MULTIPLE, TrainState, batch_sharding, init_state, padded, state_shardings
+from ltpml_jax.step import Predict, Recipe, Step, jit_predict, jit_step, make_stages
+from ltpml_jax.workdir import differences, from_json
+
+log = logging.getLogger(__name__)
+SHIPPED = {"digits_small": Path(__file__).parent / "models" / "digits_small.safetensors"}
+
+
+class Experiment(NamedTuple):
+    """What stays the same over a run; the state is passed beside it."""
+
+    config: Config
+    workdir: Path
+    setting: Setting
+    method: Method
+    parts: classifier.Parts
+    mesh: Mesh
+    predict: Predict
+    shapes: TrainState  # of ShapeDtypeStructs
+    shardings: TrainState
+
+
+def choose_devices(config: Config) -> list[Any]:
+    """The devices to use, process by process; UserError where there are too few or the batch does not divide."""
+    wanted = config.train.devices
+    by_process = [
+        sorted(jax.local_devices(process), key=lambda device: device.id) for process in range(jax.process_count())
+    ]
+    fewest = min(map(len, by_process))
+    if wanted > fewest:
+        raise UserError(f"config.train.devices is {wanted}, but this machine has {fewest}; lower it.")
+    chosen = [device for devices in by_process for device in devices[: wanted or None]]
+    count = len(chosen)
+    if ROW_MULTIPLE % count:  # the tables would be padded to another shape, and checkpoints would hang on it
+        raise UserError(f"{count} devices cannot share the run; set config.train.devices to 1, 2, 4, 8, ...")
+    if config.data.batch_size % count:
+        raise UserError(
+            f"config.data.batch_size is {config.data.batch_size} and does not divide among {count} devices; change it, "
+            "or set config.train.devices."
+        )
+    return chosen
+
+
+def build_experiment(
+    config: Config, workdir: Path, mesh: Mesh, pretrained: bool, method: Method | None = None
+) -> Experiment:
+    """Load the data and build the network (with its pretrained weights, where they are wanted).
+
+    Raises UserError where the config names a method that only `ltpml_jax.train` was given, and what the parts raise.
+    """
+    return assemble(config, make_setting(config), workdir, mesh, pretrained, method)
+
+
+def assemble(
+    config: Config, setting: Setting, workdir: Path, mesh: Mesh, pretrained: bool, method: Method | None = None
+) -> Experiment:
+    """The same, of a setting that was made before."""
+    method = method or build_method(config)
+    if method is None:
+        raise UserError(
+            f"config.method.name is {CUSTOM!r}: the method is not in this package; hand it to ltpml_jax.train or "
+            "ltpml_jax.open_run as method=."
+        )
+    parts = build_network(config, method, len(setting.dataset.class_names), pretrained)
+    check_multipliers(config.optim.multipliers, parts.trainable)
+    size, classes = setting.served.shape
+    labels = jax.ShapeDtypeStruct((padded(size), classes), jnp.int8)
+    shapes = jax.eval_shape(lambda table: _init(config, setting, method, parts, table), labels)
+    predict = jit_predict(classifier.make_forward(parts.graphdef), method, mesh)
+    return Experiment(config, workdir, setting, method, parts, mesh, predict, shapes, state_shardings(shapes, mesh))
+
+
+def build_network(config: Config, method: Method, classes: int, pretrained: bool = True) -> classifier.Parts:
+    """The method's network as a graph and two pytrees, its backbones with the weights that the config names."""
+    model = {name: value for name, value in config.model.items() if name != "pretrained"}
+    spec, name = classifier.ModelSpec(**model), config.model.pretrained if pretrained else ""
+    source: str | Path = SHIPPED.get(name) or name
+
+    def one(number: int) -> classifier.Classifier:
+        made = classifier.build(spec, classes, config.seed, number)
+        if name:
+            log.info("Backbone weights %s, sha256 %s", source, weights.load_backbone(made, source))
+        return made
+
+    blocks = Blocks(
+        classifier=one,
+        backbone=lambda number: one(number).backbone,
+        pair=lambda: classifier.Pair(one(0), one(1)),
+        classes=classes,
+        seed=config.seed,
+    )
+    return classifier.split(method.network(blocks), spec.frozen_stages)
+
+
+def fresh_state(run: Experiment) -> TrainState:
+    """The state that training begins with, laid out over the devices."""
+    served = run.setting.served
+    shape = (padded(len(served)), served.shape[1])
+
+    def shard(index: Any) -> np.ndarray:
+        start, stop, _ = index[0].indices(shape[0])
+        return served.stretch(start, stop)
+
+    labels = jax.make_array_from_callback(shape, batch_sharding(run.mesh), shard)
+    make = jax.jit(
+        lambda parts, table: _init(run.config, run.setting, run.method, parts, table), out_shardings=run.shardings
+    )
+    return make(run.parts, labels)
+
+
+def facts(run: Experiment) -> dict[str, Any]:
+    """What a checkpoint is recognised by."""
+    return {"candidates": run.setting.digest, "config": run.config.to_json(sort_keys=True)}
+
+
+def open_checkpoint(run: Experiment, manager: ocp.CheckpointManager, step: int) -> checkpoints.Restored:
+    """Restore a checkpoint onto the run's devices; UserError for damage, other data or another config."""
+    restored = checkpoints.restore(manager, step, run.shapes, run.shardings)
+    drawn = restored.facts["candidates"]
+    if drawn != run.setting.digest:
+        raise UserError(
+            f"The candidate sets of {manager.directory}/{step} are not those of the dataset as it is now "
+            f"(sha256 {drawn[:12]}, now {run.setting.digest[:12]}); "
+            "restore the dataset, or start in another --workdir."
+        )
+    changed = differences(from_json(restored.facts["config"]), run.config)
+    if changed:
+        raise UserError(
+            f"The checkpoint {manager.directory}/{step} is of another run ({'; '.join(changed)}); remove that folder."
+        )
+    return restored
+
+
+def open_newest(run: Experiment, manager: ocp.CheckpointManager) -> checkpoints.Restored:
+    """Restore the newest checkpoint that can be read; damaged newer ones are set aside, and the log says so.
+
+    Raises the newest one's UserError where none can be read, and that of a checkpoint of other data or another config.
+    """
+    damaged: dict[int, str] = {}
+    for step in sorted(manager.all_steps(), reverse=True):
+        restored, what = None, ""
+        try:
+            restored = open_checkpoint(run, manager, step)
+        except checkpoints.DamagedError as error:
+            what = error.what
+        told = next(filter(None, cluster.exchange(what)), "")  # another process may have met the damage
+        if told or restored is None:
+            damaged[step] = told
+            continue
+        for bad, what in damaged.items():
+            log.warning("WARNING: %s It is now %s.", what, checkpoints.set_aside(manager, bad))
+        return restored
+    raise checkpoints.DamagedError(next(iter(damaged.values())))
+
+
+def compile_step(run: Experiment) -> Step:
+    """The jitted training step."""
+    config, jitter = run.config, photometric.JitterSpec(**run.config.jitter)
+
+    def prepare(key: jax.Array, images: jax.Array) -> jax.Array:
+        return photometric.normalise(photometric.distort(key, images.astype(jnp.float32), jitter))
+
+    recipe = Recipe(
+        forward=classifier.make_forward(run.parts.graphdef),
+        optimizer=build_optimizer(config, run.setting.steps_per_epoch),
+        prepare=prepare,
+        steps_per_epoch=run.setting.steps_per_epoch,
+        ema=config.optim.ema,
+    )
+    return jit_step(make_stages(run.method, recipe), run.mesh, run.shapes, config.train.one_jit)
+
+
+def _init(config: Config, setting: Setting, method: Method, parts: Any, states: jax.Array) -> TrainState:
+    optimizer = build_optimizer(config, setting.steps_per_epoch)
+    return init_state(
+        parts.trainable, parts.rest, optimizer, method, states, setting.prior, config.seed, bool(config.optim.ema)
+    )

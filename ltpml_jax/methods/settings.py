@@ -1,0 +1,78 @@
+"""What a setting is: a field of a NamedTuple whose annotation holds its rule and its meaning.
+
+    gamma: Annotated[float, above(0), "sharpening exponent"] = 3.0
+
+A section of the config is such a NamedTuple. Methods declare their own beside their functions; config.py has the rest,
+and reads defaults, rules and meanings from both.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeAlias, get_type_hints
+
+# An ml_collections.ConfigDict with the sections of config.py. To a type checker each of its fields is a union of all
+# that a config can hold; Any says the same and keeps the core importable without ml_collections.
+Config: TypeAlias = Any
+Range: TypeAlias = tuple[float, float]
+FREE = "may change when a run is resumed"  # the last word of an annotation: the result does not depend on the field
+
+
+class Rule(NamedTuple):
+    """What values a setting may have: `holds` says so of one, `wanted` says it in words; `choices` of named ones."""
+
+    holds: Callable[[Any], bool]
+    wanted: str
+    choices: tuple[str, ...] = ()
+
+
+class Setting(NamedTuple):
+    """A declared setting; `free`: whether it may differ when a run is resumed."""
+
+    default: Any
+    rule: Rule
+    meaning: str
+    free: bool
+
+
+def declared(section: Any) -> Mapping[str, Setting]:
+    """The settings of a section (a NamedTuple class) by name."""
+    hints = get_type_hints(section, include_extras=True)
+    parts = {name: hints[name].__metadata__ for name in section._fields}
+    return {
+        name: Setting(section._field_defaults[name], rule, meaning, FREE in more)
+        for name, (rule, meaning, *more) in parts.items()
+    }
+
+
+def above(low: float) -> Rule:
+    """A finite number above `low`."""
+    return Rule(lambda value: low < value < math.inf, f"a number above {low:g}")
+
+
+def at_least(low: float) -> Rule:
+    """A finite number that is `low` or more."""
+    return Rule(lambda value: low <= value < math.inf, f"a number of {low:g} or more")
+
+
+def between(low: float, high: float) -> Rule:
+    """A number in [low, high]."""
+    return Rule(lambda value: low <= value <= high, f"a number in [{low:.10g}, {high:.10g}]")
+
+
+def one_of(*choices: str) -> Rule:
+    """One of these words."""
+    return Rule(lambda value: value in choices, f"one of {', '.join(choices)}", choices)
+
+
+def low_high(low: float = 0.0, high: float = math.inf) -> Rule:
+    """A pair (first, second), first <= second, both in [low, high] and finite."""
+    wanted = f"a range (low, high) within [{low:g}, {high:g}]"
+    return Rule(lambda pair: len(pair) == 2 and low <= pair[0] <= pair[1] <= high and pair[1] < math.inf, wanted)
+
+
+FINITE = Rule(math.isfinite, "a finite number")
+SHARE = between(0, 1)
+BELOW_ONE = Rule(lambda value: 0 <= value < 1, "a number in [0, 1)")
+POSITIVE_SHARE = Rule(lambda value: 0 < value <= 1, "a number above 0 and up to 1")
+TEXT = Rule(lambda value: True, "a text")
+SWITCH = Rule(lambda value: True, "True or False")

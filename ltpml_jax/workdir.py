@@ -1,0 +1,73 @@
+"""The work directory's copy of the config: whose run it is, and what may differ when the run is resumed."""
+
+import json
+import tempfile
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from ltpml_jax.config import fields, settings
+from ltpml_jax.errors import UserError
+from ltpml_jax.methods.settings import Config
+
+FILE = "config.json"
+
+
+def claim(config: Config, workdir: Path) -> None:
+    """Make the work directory belong to this config: write config.json, where there is none.
+
+    For when everything that the config names has been found, so that a run that never began claims no directory.
+    """
+    path = workdir / FILE
+    if not path.exists():
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(config.to_json(indent=2, sort_keys=True) + "\n")
+        temporary.replace(path)
+
+
+def check_workdir(config: Config, workdir: Path) -> None:
+    """Raise UserError where the work directory cannot be written, or belongs to another config."""
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=workdir):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"The work directory {workdir} cannot be written ({error.strerror}); give another --workdir."
+        ) from None
+    if not (workdir / FILE).exists():
+        return
+    changed = differences(saved_config(workdir), config)
+    if changed:
+        raise UserError(
+            f"The work directory {workdir} belongs to another config ({'; '.join(changed)}); "
+            "give another --workdir, or the config of that run."
+        )
+
+
+def saved_config(workdir: Path) -> Config:
+    """The config of the run in a work directory; UserError where there is none."""
+    path = workdir / FILE
+    try:
+        return from_json(path.read_text())
+    except OSError:
+        raise UserError(f"There is no run in {workdir} ({path} is missing); give the --workdir of a run.") from None
+    except ValueError:
+        raise UserError(f"{path} is not the JSON of a config; restore it, or start in another --workdir.") from None
+
+
+def from_json(text: str) -> Config:
+    """The inverse of Config.to_json, but for tuples, which come back as lists; ValueError for anything else."""
+    record = json.loads(text)
+    if not isinstance(record, dict):
+        raise ValueError("not a JSON object")
+    return ConfigDict(record)
+
+
+def differences(before: Config, after: Config) -> list[str]:
+    """Fields that differ, as sentences, those that may differ left out."""
+    old, new = fields(before), fields(from_json(after.to_json()))
+    free = {name for name, setting in settings().items() if setting.free}
+    absent = "absent"
+    pairs = [(name, old.get(name, absent), new.get(name, absent)) for name in sorted((old.keys() | new.keys()) - free)]
+    return [f"{name} was {before}, now {now}" for name, before, now in pairs if before != now]

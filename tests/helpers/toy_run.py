@@ -1,0 +1,23 @@
+"""One process of a run whose method is a toy: `python -m tests.helpers.toy_run TOY WORKDIR CHANGES`.
+
+With JAX's variables of a run of several processes; CHANGES is JSON of a config's fields.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from configs import digits_mlt
+from ltpml_jax import cluster, trainer
+from tests.helpers.toys import TOYS
+
+
+def main() -> None:
+    config = digits_mlt.get_config("0.3")
+    config.update_from_flattened_dict(json.loads(sys.argv[3]))
+    cluster.join(False, 120, 60)
+    trainer.train(config, Path(sys.argv[2]), method=TOYS[sys.argv[1]]())
+
+
+if __name__ == "__main__":
+    main()
