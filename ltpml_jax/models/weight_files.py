@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from ltpml_jax.errors import UserError
-from ltpml_jax.models import pth
+from ltpml_jax.models import torch_files
 
 
 def read(path: Path) -> tuple[dict[str, np.ndarray], str]:
@@ -21,13 +21,13 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], str]:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             file.seek(0)
-            is_checkpoint = pth.recognises(file.read(pth.HEAD))
+            is_checkpoint = torch_files.recognises(file.read(torch_files.HEAD))
         checkpoint = path.read_bytes() if is_checkpoint else b""
     except OSError as error:
         reason = error.strerror or type(error).__name__
         message = f"cannot read the weights {path} ({reason}); give the path of a .safetensors or .pth file"
         raise UserError(message) from error
-    return (pth.read(checkpoint, str(path)) if is_checkpoint else _safetensors(path)), digest
+    return (torch_files.read(checkpoint, str(path)) if is_checkpoint else _safetensors(path)), digest
 
 
 def _safetensors(path: Path) -> dict[str, np.ndarray]:

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from ltpml_jax import safe_pickle
 from ltpml_jax.data.labels import class_groups
 from ltpml_jax.errors import UserError
+from ltpml_jax.runtime import unpickle
 
 Groups = dict[str, np.ndarray]
 _SPELLED = {"head": "head", "middle": "medium", "medium": "medium", "tail": "tail"}
@@ -77,7 +77,7 @@ def _read_counts(path: epath.Path, classes: int) -> np.ndarray:
 
 def _read(path: epath.Path, needed: bool) -> Any:
     try:
-        return safe_pickle.read(path.read_bytes(), str(path))
+        return unpickle.read(path.read_bytes(), str(path))
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error}); {_remedy(needed)}") from error
     except UserError as error:
