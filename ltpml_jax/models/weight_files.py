@@ -1,6 +1,7 @@
 """Files of named arrays: safetensors, and torch checkpoints read without torch. The content tells which one it is."""
 
 import hashlib
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,11 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], str]:
     """The tensors of a file by name, in the file's own dtypes and layouts, and the file's sha256 (hex).
 
     Raises:
-        UserError: the file cannot be read, or is of neither format, or is damaged.
+        UserError: the file cannot be read, or is of neither format, or is damaged, or is no regular file.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # /dev/zero, for one, has no end
+            raise OSError(0, "it is no regular file")
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             file.seek(0)

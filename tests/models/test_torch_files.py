@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from ltpml_jax.errors import UserError
-from ltpml_jax.models import torch_files
+from ltpml_jax.models import torch_files, weight_files
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 BASE = np.arange(24, dtype=np.float32).reshape(4, 6)
@@ -100,6 +100,13 @@ def test_the_format_from_before_torch_1_6_is_refused_with_the_line_that_converts
     for torn in (data, data[: torch_files.HEAD]):
         message = refused(torn)
         assert "format from before version 1.6" in message and "torch.save(torch.load(" in message
+
+
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (Path("/dev/zero"), tmp_path / "pipe", tmp_path):
+        with pytest.raises(UserError, match=f"cannot read the weights {path} .it is no regular file"):
+            weight_files.read(path)
 
 
 def test_tensors_are_views_of_the_file() -> None:
