@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from ltpml_jax import safe_pickle
 from ltpml_jax.data.labels import LabelState
 from ltpml_jax.errors import UserError
+from ltpml_jax.runtime import unpickle
 
 _KEY = "partial_labels"
 
@@ -19,9 +19,9 @@ def read_table(path: str | Path) -> np.ndarray:
         path: an .npy file that holds a dict with `partial_labels` [N, 1, C] or [N, C] of 0 and 1.
 
     Raises:
-        UserError: `safe_pickle.load_npy` refuses the file, or it holds something else.
+        UserError: `unpickle.load_npy` refuses the file, or it holds something else.
     """
-    held = safe_pickle.load_npy(path)
+    held = unpickle.load_npy(path)
     if not (isinstance(held, dict) and _KEY in held):
         raise UserError(
             f"{path} holds no dict with {_KEY!r}; name the file in which the reference keeps its candidates."

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from ltpml_jax.errors import UserError
 from ltpml_jax.models import classifier, weights
 from tests.models.test_layers import randomise
-from tests.models.test_pth import checkpoint
+from tests.models.test_torch_files import checkpoint
 
 SPEC = classifier.ModelSpec("resnet_small", 64, 0.0, 1, "stored", "float32", True, True)
 

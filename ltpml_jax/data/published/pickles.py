@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from ltpml_jax import safe_pickle
 from ltpml_jax.data.labels import class_groups
 from ltpml_jax.errors import UserError
+from ltpml_jax.runtime import unpickle
 
 Groups = dict[str, np.ndarray]
 _SPELLED = {"head": "head", "middle": "medium", "medium": "medium", "tail": "tail"}
@@ -53,14 +53,23 @@ def _read_split(path: epath.Path, classes: int, needed: bool) -> Groups:
     """Masks bool [C] by group; every class is in one."""
     content = _read(path, needed)
     try:
-        groups = {_SPELLED[group]: np.isin(np.arange(classes), sorted(members)) for group, members in content.items()}
-        members = sum(len(set(members)) for members in content.values())
+        listed = {_SPELLED[group]: _members(members) for group, members in content.items()}
+        groups = {group: np.isin(np.arange(classes), members) for group, members in listed.items()}
         whole = sorted(groups) == ["head", "medium", "tail"] and np.all(sum(groups.values()) == 1)
+        whole = whole and len(content) == 3 and sum(map(len, listed.values())) == classes
     except (KeyError, TypeError, AttributeError, ValueError):
-        whole, members = False, 0
-    if not whole or members != classes:
-        raise UserError(f"{path} does not put each of {classes} classes into head, middle or tail; {_remedy(needed)}")
+        whole, groups = False, {}
+    if not whole:
+        raise UserError(f"{path} does not put each of {classes} classes into head, middle or tail; {_remedy(needed)}.")
     return groups
+
+
+def _members(value: Any) -> np.ndarray:
+    """The distinct classes of a set, list or array of one dimension."""
+    members = np.asarray(list(value) if isinstance(value, set | frozenset) else value)
+    if members.ndim != 1:
+        raise ValueError
+    return np.unique(members)
 
 
 def _read_counts(path: epath.Path, classes: int) -> np.ndarray:
@@ -71,23 +80,22 @@ def _read_counts(path: epath.Path, classes: int) -> np.ndarray:
     except (KeyError, TypeError, ValueError, IndexError):
         counts = np.zeros(0)
     if counts.shape != (classes,):
-        raise UserError(f"{path} does not hold a class_freq of {classes} classes; {_remedy(False)}")
+        raise UserError(f"{path} does not hold a class_freq of {classes} classes; {_remedy(False)}.")
     return counts
 
 
 def _read(path: epath.Path, needed: bool) -> Any:
     try:
-        return safe_pickle.read(path.read_bytes(), str(path))
+        data = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror or error}); {_remedy(needed)}") from error
-    except UserError as error:
-        raise UserError(f"{error} {_remedy(needed).capitalize()}") from None
+        raise UserError(f"{path} cannot be read ({error.strerror or error}); {_remedy(needed)}.") from error
+    return unpickle.read(data, str(path), remedy=_remedy(needed))
 
 
 def _remedy(needed: bool) -> str:
     if needed:
-        return "copy it again, because no rule can take its place."
-    return "copy it again or delete it: it is only compared with the lists."
+        return "copy it again, because no rule can take its place"
+    return "copy it again or delete it: it is only compared with the lists"
 
 
 def _different_groups(said: Groups, computed: Groups, class_names: tuple[str, ...], path: epath.Path) -> list[str]:
