@@ -11,6 +11,7 @@ from clu import metrics as clu_metrics
 
 from ltpml_jax import checkpoints, cluster, evaluation, watchdog
 from ltpml_jax.data import batches, loaders
+from ltpml_jax.errors import SharedError
 from ltpml_jax.feed import Arrays, Feed
 from ltpml_jax.progress import Progress
 from ltpml_jax.records import Records, step_record
@@ -80,7 +81,7 @@ class Steps:
             log.warning("Its batch and the state are in %s", place)
         if skipped >= most:
             self.write()
-            raise cluster.SharedError(
+            raise SharedError(
                 f"Step {step} is the last of {skipped} in a row whose loss or gradients are not finite (loss {loss}); "
                 "nothing after the checkpoint before them was saved. Lower config.optim.learning_rate, or look at the "
                 f"batch in {self.this.workdir / checkpoints.DUMPS}."

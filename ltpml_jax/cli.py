@@ -14,7 +14,7 @@ from ml_collections import config_flags
 
 from ltpml_jax import cluster, watchdog
 from ltpml_jax.config import check_names
-from ltpml_jax.errors import UserError
+from ltpml_jax.errors import SharedError, UserError
 from ltpml_jax.preemption import EXIT_STATUS, PreemptedError
 
 
@@ -63,7 +63,7 @@ def check_overrides(argv: list[str]) -> None:
 
 def fail(error: UserError) -> None:
     """Print the sentence, exit with status 2; what all processes of a run say alike, the first one says."""
-    shared = isinstance(error, cluster.SharedError)
+    shared = isinstance(error, SharedError)
     if not shared or cluster.is_first():
         print(f"error: {error}", file=sys.stderr, flush=True)
     if not shared:

@@ -14,15 +14,11 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from ltpml_jax import watchdog
-from ltpml_jax.errors import UserError
+from ltpml_jax.errors import SharedError, UserError
 
 T = TypeVar("T")
 _BY_HAND = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
-
-
-class SharedError(UserError):
-    """A UserError that every process of the run raises at the same moment."""
 
 
 def join(multihost: bool, limit: float, silence: float) -> None:

@@ -18,6 +18,7 @@ from ltpml_jax.config import check_workdir, fields, settle, validate
 from ltpml_jax.data import loaders
 from ltpml_jax.data.embedded import EMBEDDED
 from ltpml_jax.data.setting import origin
+from ltpml_jax.errors import SharedError
 from ltpml_jax.feed import AHEAD
 from ltpml_jax.lock import sole_run
 from ltpml_jax.outcome import conclude
@@ -78,7 +79,7 @@ def same_everywhere(this: Run) -> None:
     told = cluster.exchange(f"{this.setting.digest} {sorted(config.items())}")
     others = [number for number, text in enumerate(told) if text != told[0]]
     if others:
-        raise cluster.SharedError(
+        raise SharedError(
             f"Process {others[0]} has another config or other data than process 0; start all with the same command."
         )
 

@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from ltpml_jax import cluster, lifesigns
-from ltpml_jax.errors import UserError
+from ltpml_jax import lifesigns
+from ltpml_jax.errors import SharedError, UserError
 from ltpml_jax.lifesigns import ENDED, FAILED, GAVE_UP, RUNNING, Look, Sign
 from ltpml_jax.preemption import PreemptedError
 
@@ -42,7 +42,7 @@ def watching(workdir: Path, process: int, processes: int, start_limit: float, st
     _watch = watch = _Watch(workdir / lifesigns.FOLDER, process, processes, start_limit, step_limit)
     try:
         yield
-    except (PreemptedError, SystemExit, cluster.SharedError):
+    except (PreemptedError, SystemExit, SharedError):
         _watch = outer
         watch.leave()
         raise

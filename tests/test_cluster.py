@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ltpml_jax import cluster
-from ltpml_jax.errors import UserError
+from ltpml_jax.errors import SharedError, UserError
 
 NAMES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID", "SLURM_NTASKS", "SLURM_PROCID")
 
@@ -55,4 +55,4 @@ def test_an_error_of_one_process_alone_stays_what_it_is():
 
     with pytest.raises(UserError, match=r"^the disk is full\.$") as caught:
         cluster.together(fails)
-    assert not isinstance(caught.value, cluster.SharedError)
+    assert not isinstance(caught.value, SharedError)

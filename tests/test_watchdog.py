@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from ltpml_jax import lifesigns, preemption, watchdog
-from ltpml_jax.cluster import SharedError
-from ltpml_jax.errors import UserError
+from ltpml_jax.errors import SharedError, UserError
 from ltpml_jax.lifesigns import ENDED, FAILED, GAVE_UP, Look, Sign
 from tests.runs import ROOT, environment
 
