@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from clu import metrics as clu_metrics
 
-from ltpml_jax import checkpoints, cluster, evaluation, watchdog
+from ltpml_jax import checkpoints, evaluation
 from ltpml_jax.data import batches, loaders
 from ltpml_jax.errors import SharedError
 from ltpml_jax.feed import Arrays, Feed
-from ltpml_jax.progress import Progress
 from ltpml_jax.records import Records, step_record
+from ltpml_jax.runtime import processes, watchdog
+from ltpml_jax.runtime.progress import Progress
 from ltpml_jax.setup import Run, facts
 from ltpml_jax.state import TrainState
 
@@ -98,7 +99,7 @@ def write_epoch(this: Run, records: Records, step: int, state: TrainState) -> fl
     Raises PreemptedError where SIGTERM comes during validation; nothing is written then.
     """
     score = validation_score(this, state)
-    if cluster.is_first():
+    if processes.is_first():
         epoch = (step - 1) // this.setting.steps_per_epoch
         losses = np.array(records.epoch_losses(epoch))
         mean = float(clu_metrics.Average.from_model_output(jnp.asarray(losses)).compute())

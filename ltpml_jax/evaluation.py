@@ -10,12 +10,12 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from sklearn.metrics import average_precision_score, f1_score
 
-from ltpml_jax import watchdog
 from ltpml_jax.data.labels import LabelState
 from ltpml_jax.errors import UserError
 from ltpml_jax.feed import AHEAD, Feed
 from ltpml_jax.photometric import normalise
-from ltpml_jax.preemption import PreemptedError
+from ltpml_jax.runtime import watchdog
+from ltpml_jax.runtime.preemption import PreemptedError
 from ltpml_jax.state import batch_sharding
 
 Predict = Callable[[Any, Any, jax.Array], jax.Array]

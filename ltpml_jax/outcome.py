@@ -5,11 +5,12 @@ from typing import NamedTuple
 import numpy as np
 import orbax.checkpoint as ocp
 
-from ltpml_jax import checkpoints, cluster, evaluation, quality, records, report
+from ltpml_jax import checkpoints, evaluation, quality, records, report
 from ltpml_jax.data import loaders
 from ltpml_jax.data.labels import LabelState, class_counts, is_clean
 from ltpml_jax.data.setting import origin
 from ltpml_jax.evaluation import Scores
+from ltpml_jax.runtime import processes
 from ltpml_jax.setup import Run, open_checkpoint
 from ltpml_jax.state import TrainState
 
@@ -36,7 +37,7 @@ def conclude(this: Run, manager: ocp.CheckpointManager) -> dict[str, Scores]:
     rate = None if config.data.candidates else config.data.partial_rate
     facts = {"candidates": this.setting.digest, "partial_rate": rate, "seed": config.seed}
     classes = {at: dict(zip(names, values.tolist(), strict=True)) for at, values in found.precision.items()}
-    if cluster.is_first():
+    if processes.is_first():
         report.save(this.workdir, found.scores, classes, found.quality, facts)
     return found.scores
 
@@ -49,7 +50,7 @@ def show(this: Run, manager: ocp.CheckpointManager) -> Outcome:
         f"{config.method.name} ({config.method.priors}) on {setting.dataset.name}, {origin(config)}: "
         f"{len(setting.dataset.test.labels)} test images, percent"
     )
-    if cluster.is_first():
+    if processes.is_first():
         print(report.table(title, found.scores, found.quality, notes(this, found)), flush=True)
     return found
 

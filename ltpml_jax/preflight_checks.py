@@ -20,12 +20,13 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import ltpml_jax
-from ltpml_jax import checkpoints, cluster, methods, network, setup
+from ltpml_jax import checkpoints, methods, network, setup
 from ltpml_jax.config import fields
 from ltpml_jax.data import augment, source
 from ltpml_jax.data.setting import split_validation
 from ltpml_jax.errors import UserError
 from ltpml_jax.priors import Prior
+from ltpml_jax.runtime import processes
 from ltpml_jax.state import batch_sharding, init_state, make_mesh, padded
 from ltpml_jax.types import Config
 
@@ -58,7 +59,7 @@ class Looks:
 
     def processes(self) -> tuple[str, Facts]:
         """As many as the environment names, and where they are."""
-        count, expected = jax.process_count(), cluster.expected()[1]
+        count, expected = jax.process_count(), processes.expected()[1]
         if expected not in (1, count):
             raise UserError(f"the environment names {expected} processes, but {count} have joined; see launch/.")
         hosts = list(dict.fromkeys(self.hosts))

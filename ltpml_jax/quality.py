@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from ltpml_jax import cluster, watchdog
 from ltpml_jax.data.labels import LabelState, blocks
 from ltpml_jax.data.setting import Setting
 from ltpml_jax.evaluation import Scores
 from ltpml_jax.methods.base import Method
+from ltpml_jax.runtime import processes, watchdog
 
 _DROPPED_BITS = 10
 _BINS = (int(np.float32(1).view(np.uint32)) >> _DROPPED_BITS) + 1
@@ -36,7 +36,7 @@ def measure(method: Method, state: Any, setting: Setting) -> Scores:
         found = count(soft, hard, np.asarray(truth), setting.served[rows])
         mine = Counts(*(before + more for before, more in zip(mine, found, strict=True)))
         watchdog.beat(f"pseudo labels from image {start} on")
-    return scores(Counts(*map(cluster.total, mine)))
+    return scores(Counts(*map(processes.total, mine)))
 
 
 def _beliefs(method: Method, state: Any, images: int):

@@ -10,11 +10,12 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 
-from ltpml_jax import checkpoints, cluster, evaluation, methods, network
+from ltpml_jax import checkpoints, evaluation, methods, network
 from ltpml_jax.config import differences, from_json
 from ltpml_jax.data.setting import Setting, make_setting
 from ltpml_jax.errors import UserError
 from ltpml_jax.models import classifier
+from ltpml_jax.runtime import processes
 from ltpml_jax.state import ROW_MULTIPLE, TrainState, batch_sharding, init_state, padded, state_shardings
 from ltpml_jax.step import Step, jit_step, make_stages
 from ltpml_jax.types import Config
@@ -125,7 +126,7 @@ def open_newest(this: Run, manager: ocp.CheckpointManager) -> checkpoints.Restor
             restored = open_checkpoint(this, manager, step)
         except checkpoints.DamagedError as error:
             what = error.what
-        told = next(filter(None, cluster.exchange(what)), "")  # another process may have met the damage
+        told = next(filter(None, processes.exchange(what)), "")  # another process may have met the damage
         if told or restored is None:
             damaged[step] = told
             continue

@@ -12,7 +12,7 @@ import orbax.checkpoint as ocp
 from clu import parameter_overview
 from flax import nnx
 
-from ltpml_jax import checkpoints, cluster, evaluation, preemption, watchdog
+from ltpml_jax import checkpoints, evaluation
 from ltpml_jax.bookkeeping import Steps, write_epoch
 from ltpml_jax.config import check_workdir, fields, settle, validate
 from ltpml_jax.data import loaders
@@ -20,10 +20,11 @@ from ltpml_jax.data.embedded import EMBEDDED
 from ltpml_jax.data.setting import origin
 from ltpml_jax.errors import SharedError
 from ltpml_jax.feed import AHEAD
-from ltpml_jax.lock import sole_run
 from ltpml_jax.outcome import conclude
-from ltpml_jax.progress import Progress
 from ltpml_jax.records import Records
+from ltpml_jax.runtime import preemption, processes, watchdog
+from ltpml_jax.runtime.files import sole_run
+from ltpml_jax.runtime.progress import Progress
 from ltpml_jax.setup import Run, choose_devices, compile_step, facts, fresh_state, open_newest, prepare
 from ltpml_jax.state import TrainState, make_mesh
 from ltpml_jax.types import Config
@@ -43,10 +44,10 @@ def run(config: Config, workdir: Path) -> dict[str, evaluation.Scores]:
     foreign directory, a loss that is not finite, ...), and PreemptedError where SIGTERM stopped it; the same call goes
     on then.
     """
-    this = cluster.together(lambda: _prepare(config, workdir))
+    this = processes.together(lambda: _prepare(config, workdir))
     same_everywhere(this)
     with contextlib.ExitStack() as stack, preemption.watched():
-        cluster.together(lambda: _claim(stack, config, workdir) if cluster.is_first() else None)
+        processes.together(lambda: _claim(stack, config, workdir) if processes.is_first() else None)
         with checkpoints.open_manager(workdir) as manager:
             state, iterator = resume(this, manager)
             announce(this, state)
@@ -57,7 +58,7 @@ def run(config: Config, workdir: Path) -> dict[str, evaluation.Scores]:
 
 def _prepare(config: Config, workdir: Path) -> Run:
     validate(config)
-    cluster.check_joined()
+    processes.check_joined()
     mesh = make_mesh(choose_devices(config))
     check_workdir(config, workdir)
     this = prepare(config, workdir, mesh, pretrained=True)
@@ -76,7 +77,7 @@ def same_everywhere(this: Run) -> None:
     Only where the dataset lies may differ, as a host may have a copy of its own.
     """
     config = {name: value for name, value in fields(this.config).items() if name != "data.dir"}
-    told = cluster.exchange(f"{this.setting.digest} {sorted(config.items())}")
+    told = processes.exchange(f"{this.setting.digest} {sorted(config.items())}")
     others = [number for number, text in enumerate(told) if text != told[0]]
     if others:
         raise SharedError(
@@ -102,8 +103,8 @@ def announce(this: Run, state: TrainState) -> None:
     setting, mesh = this.setting, this.mesh
     overview = parameter_overview.get_parameter_overview(nnx.to_pure_dict(this.parts.trainable), include_stats=False)
     log.info("Parameters that train:\n%s", overview)
-    processes = len({device.process_index for device in mesh.devices.flat})
-    among = f" of {processes} processes" if processes > 1 else ""
+    count = len({device.process_index for device in mesh.devices.flat})
+    among = f" of {count} processes" if count > 1 else ""
     log.info("%d device(s)%s: %s", mesh.size, among, mesh.devices.flat[0].device_kind)
     log.info(
         "%s: %d training images (%d held out), %d classes, %d steps an epoch",
@@ -124,14 +125,14 @@ def train(this: Run, manager: ocp.CheckpointManager, state: TrainState, iterator
     """
     config, per_epoch = this.config, this.setting.steps_per_epoch
     step, total = int(state.step), config.train.epochs * per_epoch
-    records = Records(this.workdir, step, writes=cluster.is_first())
+    records = Records(this.workdir, step, writes=processes.is_first())
     if step and step % per_epoch == 0 and unsummed(records, step):  # SIGTERM came in its validation
         manager.delete(step)
         end_epoch(this, manager, records, state, iterator)
     if step >= total:
         watchdog.started()
         return records.close()
-    progress = Progress(total, config.data.batch_size, sys.stderr if cluster.is_first() else io.StringIO())
+    progress = Progress(total, config.data.batch_size, sys.stderr if processes.is_first() else io.StringIO())
     feed = loaders.train_feed(config, this.setting, this.mesh, iterator)
     advance, steps = compile_step(this), Steps(this, records, feed, progress)
     try:
@@ -160,7 +161,7 @@ def train(this: Run, manager: ocp.CheckpointManager, state: TrainState, iterator
 
 def unsummed(records: Records, step: int) -> bool:
     """Whether the summary of the epoch that ends with `step` is missing."""
-    return cluster.from_first(lambda: "" if records.has_epoch(step) else "missing") == "missing"
+    return processes.from_first(lambda: "" if records.has_epoch(step) else "missing") == "missing"
 
 
 def end_epoch(this: Run, manager: ocp.CheckpointManager, records: Records, state: TrainState, iterator: Any) -> None:

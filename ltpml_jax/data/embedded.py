@@ -11,7 +11,7 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 
 from ltpml_jax.data import digits_mlt
-from ltpml_jax.lock import held
+from ltpml_jax.runtime.files import held
 
 log = logging.getLogger(__name__)
 EMBEDDED: dict[str, type[tfds.core.GeneratorBasedBuilder]] = {

@@ -19,7 +19,7 @@ from ltpml_jax.data.writing import bad_images as bad
 from ltpml_jax.data.writing import metadata_files, recipe, shards, workers
 from ltpml_jax.data.writing.files import File, check_reachable, is_remote, measure, measure_all
 from ltpml_jax.errors import UserError
-from ltpml_jax.lock import held
+from ltpml_jax.runtime.files import held
 
 
 class Written(NamedTuple):

@@ -1,7 +1,7 @@
 """Time limits: a hang, of this process or of another that it waits for, becomes an error that names who is silent.
 
 A process has one watchdog, as it has one main thread. The main thread tells what it gets done (`beat`); threads beside
-it write that to a file for the other processes (lifesigns.py), and end the process where a limit is exceeded. The
+it write that to a file for the other processes (heartbeats.py), and end the process where a limit is exceeded. The
 beats are the same in all processes, in number and order: whoever has fewer is behind.
 """
 
@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from ltpml_jax import lifesigns
 from ltpml_jax.errors import SharedError, UserError
-from ltpml_jax.lifesigns import ENDED, FAILED, GAVE_UP, RUNNING, Look, Sign
-from ltpml_jax.preemption import PreemptedError
+from ltpml_jax.runtime import heartbeats
+from ltpml_jax.runtime.heartbeats import ENDED, FAILED, GAVE_UP, RUNNING, Look, Sign
+from ltpml_jax.runtime.preemption import PreemptedError
 
 EXIT_STATUS = os.EX_TEMPFAIL  # 75: nothing that a person has to mend; launchers may start the run again
 REMEDY = "look at its log and its host; the same command goes on from the newest checkpoint"
@@ -39,7 +39,7 @@ def watching(workdir: Path, process: int, processes: int, start_limit: float, st
         yield
         return
     outer = None if _watch is None or _watch.over.is_set() else _watch
-    _watch = watch = _Watch(workdir / lifesigns.FOLDER, process, processes, start_limit, step_limit)
+    _watch = watch = _Watch(workdir / heartbeats.FOLDER, process, processes, start_limit, step_limit)
     try:
         yield
     except (PreemptedError, SystemExit, SharedError):
@@ -100,7 +100,7 @@ class _Watch:
         self.done, self.running, self.state, self.reason = (0, "the start"), False, RUNNING, ""
         self.idle, self.serial = 0.0, 0
         self.over, self.claimed, self.writing = threading.Event(), threading.Lock(), threading.Lock()
-        self.before = lifesigns.read(folder) if processes > 1 else {}
+        self.before = heartbeats.read(folder) if processes > 1 else {}
         self.abort = _AbortHandler(self) if processes > 1 else None
         for target in (self._count, self._write_often) if processes > 1 else (self._count,):
             threading.Thread(target=target, daemon=True, name=f"watchdog{target.__name__}").start()
@@ -135,11 +135,11 @@ class _Watch:
         return answer[0] if answer else (f"{self.folder} cannot be read within {patience + 10:.0f} s either", False)
 
     def _look(self, patience: float) -> tuple[str, bool]:
-        until, first = time.monotonic() + patience, lifesigns.read(self.folder)
+        until, first = time.monotonic() + patience, heartbeats.read(self.folder)
         look = Look(self._sign(), self.processes, self.before, first, first)
         while look.silent() and time.monotonic() < until:
             time.sleep(self.interval / 2)
-            look = look._replace(own=self._sign(), later=lifesigns.read(self.folder))
+            look = look._replace(own=self._sign(), later=heartbeats.read(self.folder))
         if self.state == RUNNING or look.others_to_blame():
             self.state = GAVE_UP  # what happens in this process is no fault of its own
             self._in_file(self._write)
@@ -181,10 +181,10 @@ class _Watch:
 
     def _write(self) -> None:
         self.serial += 1
-        lifesigns.write(self.folder, self._sign())
+        heartbeats.write(self.folder, self._sign())
 
     def _remove(self) -> None:
-        lifesigns.path_of(self.folder, self.process).unlink(missing_ok=True)
+        heartbeats.path_of(self.folder, self.process).unlink(missing_ok=True)
         self.folder.rmdir()
 
     def _in_file(self, action: Callable[[], None]) -> None:

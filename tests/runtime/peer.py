@@ -1,6 +1,6 @@
-"""One of several processes under the watchdog, for tests/test_watchdog.py: joins the others and adds with them.
+"""One of several processes under the watchdog, for tests/runtime/test_watchdog.py: joins the others and adds with them.
 
-`python tests/peer.py FAULT NUMBER COUNT PORT WORKDIR START_LIMIT STEP_LIMIT`; FAULT is WHAT@NUMBER, or nothing.
+`python tests/runtime/peer.py FAULT NUMBER COUNT PORT WORKDIR START_LIMIT STEP_LIMIT`; FAULT is WHAT@NUMBER, or nothing.
 """
 
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import jax
 
-from ltpml_jax import watchdog
+from ltpml_jax.runtime import watchdog
 
 FAULT_AT = 10
 

@@ -6,8 +6,8 @@ import pty
 
 import pytest
 
-from ltpml_jax import progress
-from ltpml_jax.progress import Progress
+from ltpml_jax.runtime import progress
+from ltpml_jax.runtime.progress import Progress
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from ltpml_jax import lifesigns, preemption, watchdog
 from ltpml_jax.errors import SharedError, UserError
-from ltpml_jax.lifesigns import ENDED, FAILED, GAVE_UP, Look, Sign
+from ltpml_jax.runtime import heartbeats, preemption, watchdog
+from ltpml_jax.runtime.heartbeats import ENDED, FAILED, GAVE_UP, Look, Sign
 from tests.runs import ROOT, environment
 
 HOST = socket.gethostname()
@@ -73,7 +73,7 @@ def ended(tmp_path_factory):
         port = free_port()
         for number in numbers:
             told = [fault, number, count, port, folder / name, start_limit, LIMIT]
-            command = [sys.executable, "-m", "tests.peer", *map(str, told)]
+            command = [sys.executable, "-m", "tests.runtime.peer", *map(str, told)]
             process = subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True)
             found[name, number] = Ended(process)
     yield lambda name, number, wait=True: found[name, number].joined(240 * wait)
@@ -169,10 +169,10 @@ def test_of_many_silent_ones_a_few_are_named():
 
 
 def test_broken_files_are_no_signs(tmp_path):
-    lifesigns.write(tmp_path, sign(1))
+    heartbeats.write(tmp_path, sign(1))
     (tmp_path / "2.json").write_text('{"number": 2')
     (tmp_path / "3.json").write_text("[1]")
-    assert lifesigns.read(tmp_path) == {1: sign(1)} and lifesigns.read(tmp_path / "absent") == {}
+    assert heartbeats.read(tmp_path) == {1: sign(1)} and heartbeats.read(tmp_path / "absent") == {}
 
 
 def test_without_limits_nothing_watches(tmp_path):
@@ -208,7 +208,7 @@ def test_what_ended_the_block_stays_for_the_others_to_read(tmp_path, error, kept
     with pytest.raises(type(error)), watchdog.watching(tmp_path, 1, 2, 60, 60):
         watchdog.beat("one")
         raise error
-    signs = lifesigns.read(tmp_path / lifesigns.FOLDER)
+    signs = heartbeats.read(tmp_path / heartbeats.FOLDER)
     assert [(s.state, s.reason) for s in signs.values()] == ([kept] if kept else [])
 
 
@@ -216,7 +216,7 @@ def test_after_an_error_the_others_can_still_be_blamed(tmp_path):
     with pytest.raises(ValueError), watchdog.watching(tmp_path, 0, 2, 0, 1):
         raise ValueError("connection closed")
     assert watchdog.blame().startswith("process 1 gives no sign of life")
-    assert lifesigns.read(tmp_path / lifesigns.FOLDER)[0].state == GAVE_UP
+    assert heartbeats.read(tmp_path / heartbeats.FOLDER)[0].state == GAVE_UP
     with watchdog.watching(tmp_path, 0, 1, 60, 60):
         pass
     assert watchdog.blame().startswith("which process is not known")
@@ -225,7 +225,7 @@ def test_after_an_error_the_others_can_still_be_blamed(tmp_path):
 def test_blame_names_the_silent_one_and_the_block_goes_on(tmp_path):
     with watchdog.watching(tmp_path, 0, 2, 0, 1):  # the limit does not hold before `started`
         assert re.match("process 1 gives no sign of life", watchdog.blame())
-        assert os.getpid() == lifesigns.read(tmp_path / lifesigns.FOLDER)[0].pid
+        assert os.getpid() == heartbeats.read(tmp_path / heartbeats.FOLDER)[0].pid
 
 
 def test_a_folder_that_cannot_be_written_is_no_error(tmp_path):

@@ -13,8 +13,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from ltpml_jax import watchdog
 from ltpml_jax.errors import SharedError, UserError
+from ltpml_jax.runtime import watchdog
 
 T = TypeVar("T")
 _BY_HAND = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
