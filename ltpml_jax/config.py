@@ -15,6 +15,7 @@ from ltpml_jax.data import augment
 from ltpml_jax.errors import UserError
 from ltpml_jax.methods import METHODS
 from ltpml_jax.models.resnet import ARCHITECTURES
+from ltpml_jax.runtime.files import write_atomic
 from ltpml_jax.types import Config
 
 FILE = "config.json"
@@ -139,9 +140,7 @@ def settle(config: Config, workdir: Path) -> None:
     """
     path = workdir / FILE
     if not path.exists():
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(config.to_json(indent=2, sort_keys=True) + "\n")
-        temporary.replace(path)
+        write_atomic(path, config.to_json(indent=2, sort_keys=True) + "\n")
 
 
 def check_workdir(config: Config, workdir: Path) -> None:

@@ -7,6 +7,8 @@ import json
 import zlib
 from pathlib import Path
 
+from ltpml_jax.runtime.files import write_atomic
+
 FILE = "checksums.json"
 _PIECE = 2**24  # bytes that are read at a time
 
@@ -14,9 +16,7 @@ _PIECE = 2**24  # bytes that are read at a time
 def seal(folder: Path) -> None:
     """Write the checksums of all files below a checkpoint's folder; OSError where the disk is full."""
     sums = {str(path.relative_to(folder)): _checksum(path) for path in _files(folder)}
-    temporary = folder / f"{FILE}.tmp"
-    temporary.write_text(json.dumps(sums, indent=0, sort_keys=True))
-    temporary.replace(folder / FILE)
+    write_atomic(folder / FILE, json.dumps(sums, indent=0, sort_keys=True))
 
 
 def sealed(folder: Path) -> bool:

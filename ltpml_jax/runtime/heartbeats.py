@@ -9,6 +9,8 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+from ltpml_jax.runtime.files import write_atomic
+
 FOLDER = ".processes"
 RUNNING, GAVE_UP, ENDED, FAILED = "running", "gave up", "ended", "failed"
 
@@ -47,9 +49,7 @@ def path_of(folder: Path, number: int) -> Path:
 def write(folder: Path, sign: Sign) -> None:
     """Put the sign in place of the process's last one, whole at any moment; OSError where that cannot be."""
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f"{sign.number}.tmp"
-    temporary.write_text(json.dumps(sign._asdict()))
-    temporary.replace(path_of(folder, sign.number))
+    write_atomic(path_of(folder, sign.number), json.dumps(sign._asdict()))
 
 
 def read(folder: Path) -> Signs:
