@@ -104,15 +104,15 @@ def _write(manager: ocp.CheckpointManager, step: int, trees: dict, texts: dict, 
     parts = trees | {name: ocp.args.JsonSave(value) for name, value in texts.items()}
     try:
         manager.save(step, args=ocp.args.Composite(**parts), metrics=metrics, force=True)
-        if processes.is_first():
-            checksums.seal(_folder(manager, step))
+        checksums.seal(_folder(manager, step))
     except Exception as error:  # Orbax, tensorstore, JAX and gloo raise many kinds
-        if jax.process_count() > 1 and not any(sign in str(error) for sign in _OF_FILES):
+        known = isinstance(error, UserError)  # of the checksums, in all processes
+        if not known and jax.process_count() > 1 and not any(sign in str(error) for sign in _OF_FILES):
             raise  # of a barrier, or of a collective: another process is gone
-        cause = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        raise UserError(
+        cause = (str(error) if known else f"{type(error).__name__}: {error}").splitlines()[0][:200]
+        raise (type(error) if known else UserError)(
             f"The checkpoint of step {step} cannot be saved in {manager.directory} ({cause}); make room or "
-            "mend that, and the same command goes on from the checkpoint before it."
+            "fix that, and the same command resumes from the checkpoint before it."
         ) from error
 
 
@@ -160,7 +160,7 @@ def restore(manager: ocp.CheckpointManager, step: int, shapes: TrainState, shard
         facts=ocp.args.JsonRestore(),  # type: ignore[call-arg]
     )
     folder = _folder(manager, step)
-    broken = processes.from_first(lambda: checksums.broken(folder))
+    broken = checksums.broken(folder)
     if broken:
         raise DamagedError(f"The checkpoint {folder} cannot be read as a state of this run ({broken})")
     try:
