@@ -1,11 +1,12 @@
-"""One progress line: rewritten in place on a terminal, a plain line now and then elsewhere."""
+"""One progress line: tqdm's on a terminal, a plain line now and then elsewhere."""
 
 import sys
 import time
 from typing import TextIO
 
-PLAIN_EVERY = 10.0  # seconds between lines where there is no terminal
-TERMINAL_EVERY = 0.2
+from tqdm import tqdm
+
+PLAIN_EVERY, TERMINAL_EVERY = 10.0, 0.2  # seconds between lines
 
 
 class Progress:
@@ -14,47 +15,41 @@ class Progress:
     def __init__(self, total: int, batch: int, stream: TextIO = sys.stderr) -> None:
         """Speed counts from the first step shown, so that compilation stays out of it."""
         self.total, self.batch, self.stream = total, batch, stream
-        self.terminal = stream.isatty()
-        self.every = TERMINAL_EVERY if self.terminal else PLAIN_EVERY
-        self.began: tuple[int, float] | None = None
-        self.shown = 0.0
-        self.held_back = ""  # the newest text, where it was not yet time to print it
+        self.first, self.began, self.printed, self.waiting = 0, 0.0, 0.0, ""
+        # The delay keeps tqdm from a line before the first step; without `miniters` it may leave steps out.
+        options = {"mininterval": TERMINAL_EVERY, "miniters": 1, "delay": 1e-9, "bar_format": "{desc} |{bar:20}|"}
+        self.bar = tqdm(total=total, file=stream, **options) if stream.isatty() else None
+        if self.bar is not None and min(self.bar.ncols or 0, self.bar.nrows or 0) < 1:
+            self.bar.ncols = self.bar.nrows = None  # a terminal that does not say how large it is gets the line too
 
     def update(self, step: int, epoch: int, loss: float) -> None:
-        """Tell that `step` steps are done, in an epoch counted from 0; prints when it is time to, and when closed."""
+        """Report that `step` steps are done, in an epoch counted from 0; shows it when it is time to."""
         now = time.monotonic()
-        if self.began is None:
-            self.began = (step, now)
-        text = f"epoch {epoch + 1}  step {step}/{self.total}  loss {loss:.4f}{self._speed(step)}"
-        if now - self.shown < self.every:
-            self.held_back = text
-            return
-        self.shown, self.held_back = now, ""
-        self._write(text)
+        if not self.began:
+            self.first, self.began = step, now
+        text = f"epoch {epoch + 1}  step {step}/{self.total}  loss {loss:.4f}"
+        if speed := self.speed(step):
+            left = tqdm.format_interval(round(self.batch * (self.total - step) / speed)).removeprefix("0")
+            text += f"  {speed:.0f} images/s  ETA {left}"
+        if self.bar is not None:
+            self.bar.set_description_str(text, refresh=False)
+            self.bar.update(step - self.bar.n)
+        elif now - self.printed >= PLAIN_EVERY:
+            self.printed, self.waiting = now, ""
+            print(text, file=self.stream, flush=True)
+        else:
+            self.waiting = text
 
     def close(self) -> None:
         """Show the last step, and end its line, so that what follows starts on one of its own."""
-        if self.held_back:
-            self._write(self.held_back)
-        if self.terminal and self.shown:
-            self.stream.write("\n")
-            self.stream.flush()
-        self.shown, self.held_back = 0.0, ""
+        if self.bar is not None:
+            self.bar.close()
+        if self.waiting:
+            print(self.waiting, file=self.stream, flush=True)
+        self.waiting = ""
 
     def speed(self, step: int) -> float:
-        """Images a second from the first step told of to this one; 0 at the first."""
-        first, began = self.began or (step, 0.0)
-        if step == first:
+        """Images a second from the first step shown to this one; 0 at the first."""
+        if not self.began or step == self.first:
             return 0.0
-        return self.batch * (step - first) / (time.monotonic() - began)
-
-    def _speed(self, step: int) -> str:
-        speed = self.speed(step)
-        if not speed:
-            return ""
-        minutes, rest = divmod(round(self.batch * (self.total - step) / speed), 60)
-        return f"  {speed:.0f} images/s  ETA {minutes}:{rest:02d}"
-
-    def _write(self, text: str) -> None:
-        self.stream.write(f"\r\x1b[K{text}" if self.terminal else f"{text}\n")
-        self.stream.flush()
+        return self.batch * (step - self.first) / (time.monotonic() - self.began)
