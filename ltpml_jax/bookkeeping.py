@@ -5,9 +5,7 @@ from collections import deque
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from clu import metrics as clu_metrics
 
 from ltpml_jax import checkpoints, evaluation
 from ltpml_jax.data import batches, loaders
@@ -101,8 +99,8 @@ def write_epoch(this: Run, records: Records, step: int, state: TrainState) -> fl
     score = validation_score(this, state)
     if processes.is_first():
         epoch = (step - 1) // this.setting.steps_per_epoch
-        losses = np.array(records.epoch_losses(epoch))
-        mean = float(clu_metrics.Average.from_model_output(jnp.asarray(losses)).compute())
+        losses = records.epoch_losses(epoch)
+        mean = float(np.mean(losses)) if losses else float("nan")
         records.write([{"step": step, "epoch": epoch, "epoch_loss": mean, checkpoints.SCORE: score}])
     return step if np.isnan(score) else score
 
