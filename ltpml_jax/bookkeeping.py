@@ -5,16 +5,16 @@ from collections import deque
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from clu import metrics as clu_metrics
 
-from ltpml_jax import checkpoints, cluster, evaluation, watchdog
+from ltpml_jax import checkpoints, evaluation
 from ltpml_jax.data import batches, loaders
+from ltpml_jax.errors import SharedError
 from ltpml_jax.experiment import Experiment, facts
 from ltpml_jax.feed import Arrays, Feed
-from ltpml_jax.progress import Progress
 from ltpml_jax.records import Records, step_record
+from ltpml_jax.runtime import processes, watchdog
+from ltpml_jax.runtime.progress import Progress
 from ltpml_jax.state import TrainState, evaluated
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class Steps:
             log.warning("Its batch and the state are in %s", place)
         if skipped >= most:
             self.write()
-            raise cluster.SharedError(
+            raise SharedError(
                 f"Step {step} is the last of {skipped} in a row whose loss or gradients are not finite (loss {loss}); "
                 "nothing after the checkpoint before them was saved. Lower config.optim.learning_rate, or look at the "
                 f"batch in {self.run.workdir / checkpoints.DUMPS}."
@@ -97,10 +97,10 @@ def write_epoch(run: Experiment, records: Records, step: int, state: TrainState)
     Raises PreemptedError where SIGTERM comes during validation; nothing is written then.
     """
     score = validation_score(run, state)
-    if cluster.is_first():
+    if processes.is_first():
         epoch = (step - 1) // run.setting.steps_per_epoch
-        losses = np.array(records.epoch_losses(epoch))
-        mean = float(clu_metrics.Average.from_model_output(jnp.asarray(losses)).compute())
+        losses = records.epoch_losses(epoch)
+        mean = float(np.mean(losses)) if losses else float("nan")
         records.write([{"step": step, "epoch": epoch, "epoch_loss": mean, checkpoints.SCORE: score}])
     return step if np.isnan(score) else score
 

@@ -13,8 +13,8 @@ import orbax.checkpoint as ocp
 from jax.sharding import SingleDeviceSharding
 from orbax.checkpoint import checkpoint_managers as policies
 
-from ltpml_jax import cluster, seals, watchdog
 from ltpml_jax.errors import UserError
+from ltpml_jax.runtime import checksums, processes, watchdog
 from ltpml_jax.state import TrainState
 
 FOLDER = "checkpoints"
@@ -71,7 +71,7 @@ def open_manager(workdir: Path, read_only: bool = False) -> ocp.CheckpointManage
 
 def newest(manager: ocp.CheckpointManager) -> int:
     """The newest step that is saved to its end; UserError where there is none."""
-    steps = [step for step in manager.all_steps() if seals.sealed(_folder(manager, step))]
+    steps = [step for step in manager.all_steps() if checksums.sealed(_folder(manager, step))]
     if not steps:
         raise UserError(f"There is no checkpoint in {manager.directory} yet; train until the first one is saved.")
     return max(steps)
@@ -80,7 +80,9 @@ def newest(manager: ocp.CheckpointManager) -> int:
 def clear_unfinished(manager: ocp.CheckpointManager) -> dict[int, Path]:
     """Set checkpoints aside that a killed run has not saved to their end; where they are now, by step."""
     steps = manager.all_steps()
-    told = cluster.from_first(lambda: " ".join(str(step) for step in steps if not seals.sealed(_folder(manager, step))))
+    told = processes.from_first(
+        lambda: " ".join(str(step) for step in steps if not checksums.sealed(_folder(manager, step)))
+    )
     return {int(step): set_aside(manager, int(step)) for step in told.split()}
 
 
@@ -102,15 +104,15 @@ def _write(manager: ocp.CheckpointManager, step: int, trees: dict, texts: dict, 
     parts = trees | {name: ocp.args.JsonSave(value) for name, value in texts.items()}
     try:
         manager.save(step, args=ocp.args.Composite(**parts), metrics=metrics, force=True)
-        if cluster.is_first():
-            seals.seal(_folder(manager, step))
+        checksums.seal(_folder(manager, step))
     except Exception as error:  # Orbax, tensorstore, JAX and gloo raise many kinds
-        if jax.process_count() > 1 and not any(sign in str(error) for sign in _OF_FILES):
+        known = isinstance(error, UserError)  # of the checksums, in all processes
+        if not known and jax.process_count() > 1 and not any(sign in str(error) for sign in _OF_FILES):
             raise  # of a barrier, or of a collective: another process is gone
-        cause = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        raise UserError(
+        cause = (str(error) if known else f"{type(error).__name__}: {error}").splitlines()[0][:200]
+        raise (type(error) if known else UserError)(
             f"The checkpoint of step {step} cannot be saved in {manager.directory} ({cause}); make room or "
-            "mend that, and the same command goes on from the checkpoint before it."
+            "fix that, and the same command resumes from the checkpoint before it."
         ) from error
 
 
@@ -129,7 +131,7 @@ def dump(workdir: Path, step: int, state: TrainState, batch: dict, facts: dict) 
 
 def set_aside(manager: ocp.CheckpointManager, step: int) -> Path:
     """Move a step's folder out of the manager's sight, so that the step can be saved again; returns where it is."""
-    place = Path(cluster.from_first(lambda: str(_move(_folder(manager, step)))))
+    place = Path(processes.from_first(lambda: str(_move(_folder(manager, step)))))
     manager.reload()
     return place
 
@@ -158,7 +160,7 @@ def restore(manager: ocp.CheckpointManager, step: int, shapes: TrainState, shard
         facts=ocp.args.JsonRestore(),  # type: ignore[call-arg]
     )
     folder = _folder(manager, step)
-    broken = cluster.from_first(lambda: seals.broken(folder))
+    broken = checksums.broken(folder)
     if broken:
         raise DamagedError(f"The checkpoint {folder} cannot be read as a state of this run ({broken})")
     try:

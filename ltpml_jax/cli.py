@@ -12,10 +12,10 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
-from ltpml_jax import cluster, watchdog
 from ltpml_jax.config import check_names
-from ltpml_jax.errors import UserError
-from ltpml_jax.preemption import EXIT_STATUS, PreemptedError
+from ltpml_jax.errors import SharedError, UserError
+from ltpml_jax.runtime import processes, watchdog
+from ltpml_jax.runtime.preemption import EXIT_STATUS, PreemptedError
 
 
 def launch(main: Callable[[list[str]], None], required: tuple[str, ...]) -> None:
@@ -63,8 +63,8 @@ def check_overrides(argv: list[str]) -> None:
 
 def fail(error: UserError) -> None:
     """Print the sentence, exit with status 2; what all processes of a run say alike, the first one says."""
-    shared = isinstance(error, cluster.SharedError)
-    if not shared or cluster.is_first():
+    shared = isinstance(error, SharedError)
+    if not shared or processes.is_first():
         print(f"error: {error}", file=sys.stderr, flush=True)
     if not shared:
         leave()
@@ -93,14 +93,14 @@ def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
     except UserError as error:
         fail(error)
     except PreemptedError:
-        if cluster.is_first():
+        if processes.is_first():
             print("SIGTERM: the run is saved; the same command goes on from there.", file=sys.stderr, flush=True)
         sys.exit(EXIT_STATUS)
     except Exception as error:
         if not jax.distributed.is_initialized():
             raise
         traceback.print_exc()
-        watchdog.give_up(f"{cluster.name()} failed ({type(error).__name__})")
+        watchdog.give_up(f"{processes.name()} failed ({type(error).__name__})")
 
 
 def _without_late_reads(unraisable: Any) -> None:

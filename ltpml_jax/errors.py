@@ -1,4 +1,4 @@
-"""The one exception that is meant for the user's eyes."""
+"""The exceptions that are meant for the user's eyes."""
 
 
 class UserError(Exception):
@@ -6,3 +6,7 @@ class UserError(Exception):
 
     The command line prints it without a traceback and exits with status 2.
     """
+
+
+class SharedError(UserError):
+    """A UserError that every process of the run raises at the same moment."""

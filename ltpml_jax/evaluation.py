@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import average_precision_score, f1_score
 
-from ltpml_jax import watchdog
 from ltpml_jax.data.labels import LabelState
 from ltpml_jax.errors import UserError
 from ltpml_jax.feed import AHEAD, Feed
-from ltpml_jax.preemption import PreemptedError
+from ltpml_jax.runtime import watchdog
+from ltpml_jax.runtime.preemption import PreemptedError
 from ltpml_jax.step import Predict
 
 Scores = dict[str, float]

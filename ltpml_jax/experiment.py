@@ -10,7 +10,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 
-from ltpml_jax import checkpoints, cluster, photometric
+from ltpml_jax import checkpoints, photometric
 from ltpml_jax.config import CUSTOM, build_method
 from ltpml_jax.data.setting import Setting, make_setting
 from ltpml_jax.errors import UserError
@@ -18,6 +18,7 @@ from ltpml_jax.methods.base import Blocks, Method
 from ltpml_jax.methods.settings import Config
 from ltpml_jax.models import classifier, weights
 from ltpml_jax.optimizer import build_optimizer, check_multipliers
+from ltpml_jax.runtime import processes
 from ltpml_jax.state import ROW_MULTIPLE, TrainState, batch_sharding, init_state, padded, state_shardings
 from ltpml_jax.step import Predict, Recipe, Step, jit_predict, jit_step, make_stages
 from ltpml_jax.workdir import differences, from_json
@@ -163,7 +164,7 @@ def open_newest(run: Experiment, manager: ocp.CheckpointManager) -> checkpoints.
             restored = open_checkpoint(run, manager, step)
         except checkpoints.DamagedError as error:
             what = error.what
-        told = next(filter(None, cluster.exchange(what)), "")  # another process may have met the damage
+        told = next(filter(None, processes.exchange(what)), "")  # another process may have met the damage
         if told or restored is None:
             damaged[step] = told
             continue

@@ -13,8 +13,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from ltpml_jax import cluster, preemption
 from ltpml_jax.errors import UserError
+from ltpml_jax.runtime import preemption, processes
 from ltpml_jax.state import batch_sharding
 
 AHEAD = 2  # batches queued on the devices: enough to keep them busy, few enough to be heard in time
@@ -63,7 +63,7 @@ class Feed:
         heard: Heard = jax.device_get(news)
         flags = heard.pop("flag")
         if (flags == _FAILED).any():
-            cluster.together(self._fail)
+            processes.together(self._fail)
         return heard | {"stop": (flags == _STOP).any()}
 
     def _part(self) -> dict[str, np.ndarray]:

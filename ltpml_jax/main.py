@@ -6,9 +6,10 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from ltpml_jax import cluster, preflight, trainer, watchdog
+from ltpml_jax import preflight, trainer
 from ltpml_jax.cli import launch
 from ltpml_jax.config import validate
+from ltpml_jax.runtime import processes, watchdog
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file, after a colon its argument.")
 WORKDIR = flags.DEFINE_string("workdir", "", "Directory of the run; the same command again goes on there.")
@@ -23,10 +24,10 @@ def main(argv: list[str]) -> None:
     start, step = config.train.start_limit, config.train.step_limit
     silence = min(max(step / 5, 10), 60) if step else 100  # seconds; 100 is JAX's own
     if MULTIHOST.value:
-        cluster.join(True, start, silence)
-    with watchdog.watching(workdir, *cluster.expected(), start, step):
+        processes.join(True, start, silence)
+    with watchdog.watching(workdir, *processes.expected(), start, step):
         if not MULTIHOST.value:
-            cluster.join(False, start, silence)
+            processes.join(False, start, silence)
         if not PREFLIGHT.value:
             trainer.train(config, workdir)
         elif not preflight.run(config, workdir, start):

@@ -6,12 +6,13 @@ from typing import NamedTuple
 import numpy as np
 import orbax.checkpoint as ocp
 
-from ltpml_jax import checkpoints, cluster, evaluation, quality, records, report
+from ltpml_jax import checkpoints, evaluation, quality, records, report
 from ltpml_jax.data import loaders
 from ltpml_jax.data.labels import LabelState, class_counts, is_clean
 from ltpml_jax.data.setting import origin
 from ltpml_jax.evaluation import Scores
 from ltpml_jax.experiment import Experiment, open_checkpoint
+from ltpml_jax.runtime import processes
 from ltpml_jax.state import TrainState, evaluated
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ def conclude(run: Experiment, manager: ocp.CheckpointManager) -> dict[str, Score
     rate = None if config.data.candidates else config.data.partial_rate
     facts = {"candidates": run.setting.digest, "partial_rate": rate, "seed": config.seed}
     classes = {at: dict(zip(names, values.tolist(), strict=True)) for at, values in found.precision.items()}
-    if cluster.is_first():
+    if processes.is_first():
         report.save(run.workdir, found.scores, classes, found.quality, facts)
         written = (report.FILE, records.FILE, records.EVENTS, checkpoints.FOLDER)
         log.info("Written to %s: %s", run.workdir, ", ".join(written))
@@ -53,7 +54,7 @@ def show(run: Experiment, manager: ocp.CheckpointManager) -> Outcome:
         f"{config.method.name} ({config.data.priors}) on {setting.dataset.name}, {origin(config)}: "
         f"{len(setting.dataset.test.labels)} test images, percent"
     )
-    if cluster.is_first():
+    if processes.is_first():
         print(report.table(title, found.scores, found.quality, notes(run, found)), flush=True)
     return found
 

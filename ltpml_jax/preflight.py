@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import jax
 
-from ltpml_jax import cluster, watchdog
 from ltpml_jax.errors import UserError
 from ltpml_jax.methods.settings import Config
 from ltpml_jax.preflight_checks import Facts, Look, Looks
+from ltpml_jax.runtime import processes, watchdog
 from ltpml_jax.workdir import check_workdir
 
 MARK = ".preflight-"
@@ -37,9 +37,9 @@ def run(config: Config, workdir: Path, limit: float) -> bool:
     """
     looks = Looks(config, workdir)
     try:
-        looks.hosts = cluster.exchange(looks.host())
+        looks.hosts = processes.exchange(looks.host())
     except Exception as error:  # JAX's, gloo's, NCCL's: then they can tell each other nothing more
-        return _report("processes", "", [f"{cluster.name()}: {' '.join(str(error).split())}"], 0)
+        return _report("processes", "", [f"{processes.name()}: {' '.join(str(error).split())}"], 0)
     patience = min(PATIENCE, limit / 4) if limit else PATIENCE
     checks: tuple[Callable[[], bool], ...] = (
         lambda: _check("processes", looks.processes),
@@ -75,7 +75,7 @@ def _ask_all(title: str, look: Look) -> list[Finding]:
     except Exception as error:  # whatever it is, the other checks shall be made too
         bad = f"{type(error).__name__}: {' '.join(str(error).split())}"
     watchdog.beat(f"preflight: {title}")
-    return [Finding(*json.loads(told)) for told in cluster.exchange(json.dumps([cluster.name(), text, facts, bad]))]
+    return [Finding(*json.loads(told)) for told in processes.exchange(json.dumps([processes.name(), text, facts, bad]))]
 
 
 def _usual(facts: list[Facts]) -> Facts:
@@ -92,7 +92,7 @@ def _differences(facts: Facts, usual: Facts) -> str:
 def _report(title: str, text: str, bad: list[str], seconds: float) -> bool:
     took = f" ({seconds:.1f} s)" if seconds > 0.1 else ""
     for line in bad or [text]:
-        if cluster.is_first():
+        if processes.is_first():
             print(f"{'BAD' if bad else 'ok':<4} {title:<11} {line}{took}", flush=True)  # a hang may be next
     return not bad
 

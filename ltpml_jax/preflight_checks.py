@@ -20,7 +20,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import ltpml_jax
-from ltpml_jax import checkpoints, cluster
+from ltpml_jax import checkpoints
 from ltpml_jax.config import build_method, fields
 from ltpml_jax.data import augment, source
 from ltpml_jax.data.setting import split_validation
@@ -29,6 +29,7 @@ from ltpml_jax.experiment import build_network, choose_devices
 from ltpml_jax.methods.priors import Prior
 from ltpml_jax.methods.settings import Config
 from ltpml_jax.optimizer import build_optimizer
+from ltpml_jax.runtime import processes
 from ltpml_jax.state import batch_sharding, init_state, make_mesh, padded
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
@@ -60,7 +61,7 @@ class Looks:
 
     def processes(self) -> tuple[str, Facts]:
         """As many as the environment names, and where they are."""
-        count, expected = jax.process_count(), cluster.expected()[1]
+        count, expected = jax.process_count(), processes.expected()[1]
         if expected not in (1, count):
             raise UserError(f"the environment names {expected} processes, but {count} have joined; see launch/.")
         hosts = list(dict.fromkeys(self.hosts))

@@ -10,11 +10,11 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from ltpml_jax import cluster, watchdog
 from ltpml_jax.data.labels import LabelState, blocks
 from ltpml_jax.data.setting import Setting
 from ltpml_jax.evaluation import Scores
 from ltpml_jax.methods.base import Method
+from ltpml_jax.runtime import processes, watchdog
 from ltpml_jax.state import TrainState
 
 _DROPPED_BITS = 10
@@ -38,7 +38,7 @@ def measure(method: Method, state: TrainState, setting: Setting) -> Scores:
         found = count(soft, hard, np.asarray(truth), setting.served[rows])
         mine = Counts(*(before + more for before, more in zip(mine, found, strict=True)))
         watchdog.beat(f"pseudo labels from image {start} on")
-    return scores(Counts(*map(cluster.total, mine)))
+    return scores(Counts(*map(processes.total, mine)))
 
 
 def beliefs_by_block(method: Method, state: TrainState, images: int):

@@ -14,6 +14,7 @@ import numpy as np
 from tensorboardX import SummaryWriter
 
 from ltpml_jax.errors import UserError
+from ltpml_jax.runtime.files import write_atomic
 
 FILE = "metrics.jsonl"
 EVENTS = "tensorboard"
@@ -27,10 +28,7 @@ class Records:
         self.path, self.events = workdir / FILE, None
         if not writes:
             return
-        kept = kept_lines(self.path, step)
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text("".join(kept))
-        temporary.replace(self.path)
+        write_atomic(self.path, "".join(kept_lines(self.path, step)))
         self.events = SummaryWriter(str(workdir / EVENTS), purge_step=step + 1)
 
     def write(self, lines: list[dict[str, Any]]) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ltpml_jax.evaluation import Scores
 from ltpml_jax.records import clean
+from ltpml_jax.runtime.files import write_atomic
 
 FILE = "results.json"
 TABLE = (
@@ -59,9 +60,7 @@ def save(
     by_class = {name: clean(scores) for name, scores in classes.items()}
     labels = None if isinstance(quality, str) else clean(quality)
     record = facts | {"test": tests, "class_AP": by_class, "corrected_labels": labels}
-    temporary = (workdir / FILE).with_suffix(".tmp")
-    temporary.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
-    temporary.replace(workdir / FILE)
+    write_atomic(workdir / FILE, json.dumps(record, indent=2, sort_keys=True) + "\n")
 
 
 def _show(value: float) -> str:

@@ -13,12 +13,13 @@ import orbax.checkpoint as ocp
 from clu import parameter_overview
 from flax import nnx
 
-from ltpml_jax import checkpoints, cluster, evaluation, preemption, watchdog
+from ltpml_jax import checkpoints, evaluation
 from ltpml_jax.bookkeeping import Steps, write_epoch
 from ltpml_jax.config import CUSTOM, fields, validate
 from ltpml_jax.data import loaders
 from ltpml_jax.data.embedded import EMBEDDED
 from ltpml_jax.data.setting import origin
+from ltpml_jax.errors import SharedError
 from ltpml_jax.experiment import (
     Experiment,
     build_experiment,
@@ -29,12 +30,13 @@ from ltpml_jax.experiment import (
     open_newest,
 )
 from ltpml_jax.feed import AHEAD
-from ltpml_jax.lock import sole_run
 from ltpml_jax.methods.base import Method
 from ltpml_jax.methods.settings import Config
 from ltpml_jax.outcome import conclude
-from ltpml_jax.progress import Progress
 from ltpml_jax.records import Records
+from ltpml_jax.runtime import preemption, processes, watchdog
+from ltpml_jax.runtime.files import sole_run
+from ltpml_jax.runtime.progress import Progress
 from ltpml_jax.state import TrainState, make_mesh
 from ltpml_jax.workdir import check_workdir, claim
 
@@ -63,10 +65,10 @@ def train(config: Config, workdir: str | Path, method: Method | None = None) -> 
     if method is not None:
         config = config.copy_and_resolve_references()
         config.method.name = CUSTOM
-    run = cluster.together(lambda: _prepare(config, workdir, method))
+    run = processes.together(lambda: _prepare(config, workdir, method))
     same_everywhere(run)
     with contextlib.ExitStack() as stack, preemption.watched():
-        cluster.together(lambda: _claim(stack, config, workdir) if cluster.is_first() else None)
+        processes.together(lambda: _claim(stack, config, workdir) if processes.is_first() else None)
         with checkpoints.open_manager(workdir) as manager:
             state, iterator = resume(run, manager)
             announce(run)
@@ -77,7 +79,7 @@ def train(config: Config, workdir: str | Path, method: Method | None = None) -> 
 
 def _prepare(config: Config, workdir: Path, method: Method | None) -> Experiment:
     validate(config)
-    cluster.check_joined()
+    processes.check_joined()
     mesh = make_mesh(choose_devices(config))
     check_workdir(config, workdir)
     run = build_experiment(config, workdir, mesh, pretrained=True, method=method)
@@ -96,10 +98,10 @@ def same_everywhere(run: Experiment) -> None:
     Only where the dataset lies may differ, as a host may have a copy of its own.
     """
     config = {name: value for name, value in fields(run.config).items() if name != "data.dir"}
-    told = cluster.exchange(f"{run.setting.digest} {sorted(config.items())}")
+    told = processes.exchange(f"{run.setting.digest} {sorted(config.items())}")
     others = [number for number, text in enumerate(told) if text != told[0]]
     if others:
-        raise cluster.SharedError(
+        raise SharedError(
             f"Process {others[0]} has another config or other data than process 0; start all with the same command."
         )
 
@@ -120,8 +122,8 @@ def resume(run: Experiment, manager: ocp.CheckpointManager) -> tuple[TrainState,
 def announce(run: Experiment) -> None:
     """Log what the run is: method, data, devices, and where the results will lie; parameters go to a file."""
     config, setting, mesh = run.config, run.setting, run.mesh
-    processes = len({device.process_index for device in mesh.devices.flat})
-    among = f" of {processes} processes" if processes > 1 else ""
+    hosts = len({device.process_index for device in mesh.devices.flat})
+    among = f" of {hosts} processes" if hosts > 1 else ""
     log.info(
         "%s on %s: %d training images (%d held out), %d classes, %d epochs of %d steps",
         config.method.name, setting.dataset.name, len(setting.train), len(setting.validation), setting.served.shape[1],
@@ -135,7 +137,7 @@ def announce(run: Experiment) -> None:
     trained = nnx.to_pure_dict(run.parts.trainable)
     count = sum(leaf.size for leaf in jax.tree.leaves(trained))
     log.info("%d device(s)%s: %s; %d parameters train", mesh.size, among, mesh.devices.flat[0].device_kind, count)
-    if cluster.is_first():
+    if processes.is_first():
         overview = parameter_overview.get_parameter_overview(trained, include_stats=False)
         (run.workdir / PARAMETERS).write_text(f"{overview}\n")
     log.info("Metrics, checkpoints and results go to %s", run.workdir)
@@ -148,14 +150,14 @@ def take_steps(run: Experiment, manager: ocp.CheckpointManager, state: TrainStat
     """
     config, per_epoch = run.config, run.setting.steps_per_epoch
     step, total = int(state.step), config.train.epochs * per_epoch
-    records = Records(run.workdir, step, writes=cluster.is_first())
+    records = Records(run.workdir, step, writes=processes.is_first())
     if step and step % per_epoch == 0 and unsummed(records, step):  # SIGTERM came in its validation
         manager.delete(step)
         end_epoch(run, manager, records, state, iterator)
     if step >= total:
         watchdog.started()
         return records.close()
-    progress = Progress(total, config.data.batch_size, sys.stderr if cluster.is_first() else io.StringIO())
+    progress = Progress(total, config.data.batch_size, sys.stderr if processes.is_first() else io.StringIO())
     feed = loaders.train_feed(config, run.setting, run.mesh, iterator)
     log.info("Compiling the step")
     advance, steps = compile_step(run), Steps(run, records, feed, progress)
@@ -185,7 +187,7 @@ def take_steps(run: Experiment, manager: ocp.CheckpointManager, state: TrainStat
 
 def unsummed(records: Records, step: int) -> bool:
     """Whether the summary of the epoch that ends with `step` is missing."""
-    return cluster.from_first(lambda: "" if records.has_epoch(step) else "missing") == "missing"
+    return processes.from_first(lambda: "" if records.has_epoch(step) else "missing") == "missing"
 
 
 def end_epoch(

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from ltpml_jax.config import fields, settings
 from ltpml_jax.errors import UserError
 from ltpml_jax.methods.settings import Config
+from ltpml_jax.runtime.files import write_atomic
 
 FILE = "config.json"
 
@@ -20,9 +21,7 @@ def claim(config: Config, workdir: Path) -> None:
     """
     path = workdir / FILE
     if not path.exists():
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(config.to_json(indent=2, sort_keys=True) + "\n")
-        temporary.replace(path)
+        write_atomic(path, config.to_json(indent=2, sort_keys=True) + "\n")
 
 
 def check_workdir(config: Config, workdir: Path) -> None:

@@ -9,10 +9,11 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
-from ltpml_jax import cli, seals, trainer
+from ltpml_jax import cli, trainer
 from ltpml_jax.config import validate
 from ltpml_jax.data import digits_mlt, source
 from ltpml_jax.errors import UserError
+from ltpml_jax.runtime import checksums
 from tests import runs
 
 CONFIG = f"--config={runs.ROOT}/configs/digits_mlt.py:0.3"
@@ -148,7 +149,7 @@ def broken_rate(workdir: Path) -> None:
         assert text.count(": 0.02") == 1
         path.write_text(text.replace(": 0.02", ": 1e+30"))
         if path.name == "metadata":
-            seals.seal(path.parents[1])
+            checksums.seal(path.parents[1])
 
 
 def test_what_was_saved_before_the_loss_broke_still_opens(tmp_path):

@@ -7,9 +7,9 @@ import jax
 import numpy as np
 import pytest
 
-from ltpml_jax import preemption
 from ltpml_jax.errors import UserError
 from ltpml_jax.feed import Feed
+from ltpml_jax.runtime import preemption
 from ltpml_jax.state import make_mesh
 
 MESH = make_mesh(jax.devices())

@@ -10,13 +10,14 @@ from collections import namedtuple
 
 import jax
 
-from ltpml_jax import cluster, preflight, preflight_checks, watchdog
+from ltpml_jax import preflight, preflight_checks
 from ltpml_jax.data import source
 from ltpml_jax.experiment import build_experiment
+from ltpml_jax.runtime import processes, watchdog
 from ltpml_jax.state import make_mesh
 from ltpml_jax.workdir import claim
 from tests import runs
-from tests.test_watchdog import free_port
+from tests.runtime.test_watchdog import free_port
 
 TITLES = ["processes", "versions", "config", "devices", "collective", "workdir", "data", "room"]
 HOST = socket.gethostname()
@@ -148,13 +149,13 @@ def test_a_failed_exchange_is_told(capsys, tmp_path, monkeypatch):
     def fails(text: str) -> list[str]:
         raise ValueError("Gloo all-gather failed")
 
-    monkeypatch.setattr(cluster, "exchange", fails)
+    monkeypatch.setattr(processes, "exchange", fails)
     assert not preflight.run(runs.config(), tmp_path, 8)
     assert "Gloo all-gather failed" in capsys.readouterr().out
 
 
 def test_processes_that_the_environment_names_and_do_not_come_are_bad(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster, "expected", lambda: (0, 3))
+    monkeypatch.setattr(processes, "expected", lambda: (0, 3))
     _, found = checked(capsys, runs.config(), tmp_path)
     assert bad(found) == ["processes"] and "names 3 processes, but 1 have joined" in found["processes"]
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ltpml_jax import lock, seals, trainer
+from ltpml_jax import trainer
+from ltpml_jax.runtime import checksums, files
 from tests import runs, trees
 from tests.test_resume import assert_same
 
@@ -91,7 +92,7 @@ def test_a_checkpoint_goes_on_in_any_topology(tmp_path):
 
 def wait_for(workdir: Path, step: int, processes: list[subprocess.Popen[str]]) -> None:
     deadline = time.monotonic() + 300
-    while not seals.sealed(workdir / "checkpoints" / str(step)):
+    while not checksums.sealed(workdir / "checkpoints" / str(step)):
         assert all(process.poll() is None for process in processes) and time.monotonic() < deadline
         time.sleep(0.01)
 
@@ -158,7 +159,7 @@ def test_what_is_wrong_in_one_process_is_said_once_and_ends_all(changes, sentenc
 
 
 def test_a_second_run_of_two_processes_refuses(tmp_path):
-    with lock.sole_run(tmp_path):
+    with files.sole_run(tmp_path):
         done = runs.wait_all(runs.start_all(command(tmp_path), 2), seconds=100)
     assert [one.returncode for one in done] == [2, 2], [one.stderr for one in done]
     assert "Another run is at work in" in runs.sentence(done[0]) and "error" not in done[1].stderr

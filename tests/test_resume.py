@@ -15,8 +15,9 @@ import orbax.checkpoint as ocp
 import pytest
 from jax.sharding import SingleDeviceSharding
 
-from ltpml_jax import lock, preemption, trainer
+from ltpml_jax import trainer
 from ltpml_jax.data import loaders
+from ltpml_jax.runtime import files, preemption
 from tests import runs
 
 EVERY = 3  # steps between checkpoints
@@ -200,7 +201,7 @@ def test_sigterm_in_an_evaluation_saves_what_it_evaluates(tmp_path, monkeypatch,
 
 
 def test_a_second_run_in_the_same_directory_refuses(tmp_path):
-    with lock.sole_run(tmp_path):
+    with files.sole_run(tmp_path):
         done = runs.call(command(tmp_path))
     assert runs.sentence(done) == f"Another run is at work in {tmp_path}; wait for its end, or give another --workdir."
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lock"]

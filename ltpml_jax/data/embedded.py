@@ -11,7 +11,7 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 
 from ltpml_jax.data import digits_mlt
-from ltpml_jax.lock import held
+from ltpml_jax.runtime.files import LOCK, lock
 
 log = logging.getLogger(__name__)
 EMBEDDED: dict[str, type[tfds.core.GeneratorBasedBuilder]] = {
@@ -34,7 +34,7 @@ def build(name: str, data_dir: str) -> None:
     if folder.exists():
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with held(folder.parent / ".lock", wait=True):
+    with lock(folder.parent / LOCK, wait=True):
         if folder.exists():
             return
         for left_over in folder.parent.glob("incomplete.*"):  # of a build that was killed: we hold the lock

@@ -16,6 +16,7 @@ from etils import epath
 
 from ltpml_jax.data.labels import LabelState, blocks
 from ltpml_jax.errors import UserError
+from ltpml_jax.runtime.files import write_atomic
 
 _MAKE = "make it again with `python -m ltpml_jax.corrupt`"
 _LARGEST = 2**30  # bytes of the content of a file that is read
@@ -52,10 +53,8 @@ def save(path: epath.PathLike, table: np.ndarray, facts: dict[str, Any]) -> Mani
     table = np.ascontiguousarray(table, np.int8)
     buffer = io.BytesIO()
     np.savez(buffer, table=table, facts=written, sha256=_checksum(table, written))  # dates its parts 1980
-    unfinished = path.with_name(f".incomplete.{path.name}")
     try:
-        unfinished.write_bytes(buffer.getvalue())
-        unfinished.replace(path)
+        write_atomic(path, buffer.getvalue())
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error}); name a file in a writable folder.") from None
     return Manifest(table, json.loads(written.tobytes()), digest(table))

@@ -1,1 +1,1 @@
-"""What a run needs of the machine: processes, files, signals."""
+"""What a run needs of the machine: its processes, signals, time limits, files and progress line."""

@@ -8,14 +8,15 @@ import sys
 from pathlib import Path
 
 from configs import digits_mlt
-from ltpml_jax import cluster, trainer
+from ltpml_jax import trainer
+from ltpml_jax.runtime import processes
 from tests.helpers.toys import TOYS
 
 
 def main() -> None:
     config = digits_mlt.get_config("0.3")
     config.update_from_flattened_dict(json.loads(sys.argv[3]))
-    cluster.join(False, 120, 60)
+    processes.join(False, 120, 60)
     trainer.train(config, Path(sys.argv[2]), method=TOYS[sys.argv[1]]())
 
 

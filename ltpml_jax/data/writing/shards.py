@@ -6,7 +6,6 @@ same whatever the number of processes that write them.
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +17,7 @@ from etils import epath
 from ltpml_jax.data.listing import ListedSplit
 from ltpml_jax.data.writing import checks, tfds_format
 from ltpml_jax.data.writing.files import File
+from ltpml_jax.runtime.files import replacing
 
 LEAST_BYTES = 16 << 20  # small enough to lose little when killed
 MOST_SHARDS = 1024
@@ -79,15 +79,13 @@ def write(shard: Shard, folder: Path) -> list[Fault]:
 
     Raises OSError where it cannot be written.
     """
-    scratch = folder / f"writing.{os.getpid()}.{shard.name}"
     try:
-        faults = _fill(scratch, shard)
-        if not faults:
-            os.replace(scratch, folder / shard.name)
+        with replacing(folder / shard.name) as scratch:
+            faults = _fill(scratch, shard)
+            if faults:
+                scratch.unlink()
     except RuntimeError as error:  # ArrayRecord's own, of a full disk for example
         raise OSError(str(error)) from error
-    finally:
-        scratch.unlink(missing_ok=True)
     return faults
 
 

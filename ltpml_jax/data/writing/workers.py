@@ -18,6 +18,7 @@ from ltpml_jax.data.writing import shards
 from ltpml_jax.data.writing.files import measure
 from ltpml_jax.data.writing.shards import Fault, Shard
 from ltpml_jax.errors import UserError
+from ltpml_jax.runtime.files import write_atomic
 
 log = logging.getLogger(__name__)
 
@@ -69,9 +70,7 @@ def _write_one(shard: Shard, folder: Path, keys: Path) -> list[Fault]:
     (keys / shard.name).unlink(missing_ok=True)  # that of another plan
     faults = shards.write(shard, folder)
     if not faults:
-        scratch = keys / f"writing.{os.getpid()}.{shard.name}"
-        scratch.write_text(_receipt(shard, folder))
-        os.replace(scratch, keys / shard.name)
+        write_atomic(keys / shard.name, _receipt(shard, folder))
     return faults
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from etils import epath
+from filelock import Timeout
 
 from ltpml_jax.data import prepared
 from ltpml_jax.data.listing import Listing
@@ -19,7 +20,7 @@ from ltpml_jax.data.writing import bad_images as bad
 from ltpml_jax.data.writing import metadata_files, recipe, shards, workers
 from ltpml_jax.data.writing.files import File, check_reachable, is_remote, measure, measure_all
 from ltpml_jax.errors import UserError
-from ltpml_jax.lock import held
+from ltpml_jax.runtime.files import LOCK, lock
 
 
 class Written(NamedTuple):
@@ -85,8 +86,8 @@ def _locked(home: Path) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
             home.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(held(home / ".lock", wait=False))
-        except BlockingIOError:
+            stack.enter_context(lock(home / LOCK, wait=False))
+        except Timeout:
             raise UserError(f"Another process is preparing {home}; wait for it, or give another --out.") from None
         except OSError as error:
             raise UserError(f"Cannot write {home} ({error.strerror}); give another --out.") from error
@@ -105,8 +106,6 @@ def _write_shards(
     folder, keys = home / "incomplete", home / "incomplete.keys"
     for place in (folder, keys):
         place.mkdir(exist_ok=True)
-        for left_over in place.glob("writing.*"):  # of a run that was killed: we hold the lock
-            left_over.unlink()
     skipped: list[dict[str, str]] = []
     while True:
         plan = [

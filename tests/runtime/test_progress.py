@@ -3,11 +3,15 @@
 import io
 import os
 import pty
+import subprocess
+import sys
 
 import pytest
+import tqdm.std
 
-from ltpml_jax import progress
-from ltpml_jax.progress import Progress
+from ltpml_jax.runtime import progress
+from ltpml_jax.runtime.progress import Progress
+from tests.runs import ROOT
 
 
 @pytest.fixture
@@ -15,6 +19,7 @@ def clock(monkeypatch):
     """A clock that the test moves: clock[0] is the time."""
     now = [1000.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(tqdm.std, "time", lambda: now[0])
     return now
 
 
@@ -53,13 +58,22 @@ def test_a_run_without_a_step_shows_nothing():
     assert stream.getvalue() == ""
 
 
+def test_hours_are_hours(clock):
+    stream = io.StringIO()
+    shown = Progress(total=4000, batch=1, stream=stream)
+    shown.update(1, 0, 0.5)
+    clock[0] += 10
+    shown.update(11, 0, 0.5)  # 1 image/s
+    assert stream.getvalue().endswith("step 11/4000  loss 0.5000  1 images/s  ETA 1:06:29\n")
+
+
 def test_a_terminal_has_one_line_that_is_rewritten(clock):
     master, slave = pty.openpty()
     with os.fdopen(slave, "w") as stream:
         shown = Progress(total=10, batch=4, stream=stream)
         for step in range(1, 11):
-            shown.update(step, 0, 1.0 / step)
             clock[0] += 0.15
+            shown.update(step, 0, 1.0 / step)
         shown.close()
         shown.close()
         written = ""
@@ -67,6 +81,22 @@ def test_a_terminal_has_one_line_that_is_rewritten(clock):
             written += os.read(master, 10_000).decode()
     os.close(master)
     assert written.count("\n") == 1 and written.endswith("\n")
-    parts = written.split("\r\x1b[K")
-    assert parts[0] == "" and "step 10/10  loss 0.1000" in parts[-1]
-    assert [part.split("/")[0] for part in parts[1:-1]] == [f"epoch 1  step {step}" for step in (1, 3, 5, 7, 9)]
+    lines = [line for line in written.split("\r") if line.strip()]
+    assert [line.split("/")[0] for line in lines] == [f"epoch 1  step {step}" for step in (2, 4, 6, 8, 10, 10)]
+    assert lines[0].startswith("epoch 1  step 2/10  loss 0.5000  27 images/s  ETA 0:01 |████      ")
+    assert lines[-1].startswith("epoch 1  step 10/10  loss 0.1000  27 images/s  ETA 0:00 |████████████████████|")
+
+
+RUN = "from ltpml_jax.runtime.progress import Progress\np = Progress(1, 4)\np.update(1, 0, 0.5)\np.close()"
+
+
+@pytest.mark.parametrize("rows,columns,seen", [(0, 0, "loss 0.5000 |███"), (24, 16, "epoch 1  step")])
+def test_a_terminal_that_is_narrow_or_does_not_know_its_size(rows, columns, seen):
+    master, slave = pty.openpty()
+    subprocess.run(["stty", "rows", str(rows), "cols", str(columns)], stdin=slave, check=True)
+    subprocess.run([sys.executable, "-c", RUN], stdin=slave, stdout=slave, stderr=slave, cwd=ROOT, check=True)
+    os.close(slave)
+    written = os.read(master, 10_000).decode()
+    os.close(master)
+    assert seen in written
+    assert columns == 0 or max(map(len, written.replace("\r", "\n").split("\n"))) <= columns

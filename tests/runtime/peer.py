@@ -1,6 +1,6 @@
-"""One of several processes under the watchdog, for tests/test_watchdog.py: joins the others and adds with them.
+"""One of several processes under the watchdog, for test_watchdog.py: joins the others and adds with them.
 
-`python tests/peer.py FAULT NUMBER COUNT PORT WORKDIR START_LIMIT STEP_LIMIT`; FAULT is WHAT@NUMBER, or nothing.
+`python -m tests.runtime.peer FAULT NUMBER COUNT PORT WORKDIR START_LIMIT STEP_LIMIT`; FAULT is WHAT@NUMBER, or nothing.
 """
 
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import jax
 
-from ltpml_jax import watchdog
+from ltpml_jax.runtime import watchdog
 
 FAULT_AT = 10
 
@@ -29,8 +29,8 @@ def fault(kind: str) -> None:
         time.sleep(600)
     elif kind == "raise":
         raise RuntimeError("picture 7 is broken")
-    elif kind in ("kill", "stop"):
-        os.kill(os.getpid(), {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}[kind])
+    elif kind in ("kill", "stop", "nap"):
+        os.kill(os.getpid(), signal.SIGKILL if kind == "kill" else signal.SIGSTOP)
 
 
 def steps(mine: str, count: int) -> None:
@@ -45,7 +45,7 @@ def steps(mine: str, count: int) -> None:
         if step == 0:
             watchdog.started()
         watchdog.beat(f"step {step}")
-        if mine == "end" and step == 3 * FAULT_AT:
+        if mine in ("end", "nap") and step == 3 * FAULT_AT:
             return
         time.sleep(0.02)
 

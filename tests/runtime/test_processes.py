@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ltpml_jax import cluster
-from ltpml_jax.errors import UserError
+from ltpml_jax.errors import SharedError, UserError
+from ltpml_jax.runtime import processes
 
 NAMES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID", "SLURM_NTASKS", "SLURM_PROCID")
 
@@ -28,7 +28,7 @@ def nowhere(monkeypatch):
 def test_the_environment_says_who_we_are_before_anybody_has_joined(monkeypatch, variables, expected):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert cluster.expected() == expected
+    assert processes.expected() == expected
 
 
 @pytest.mark.parametrize("variables", [{}, {"JAX_NUM_PROCESSES": "two", "JAX_PROCESS_ID": "0"}])
@@ -37,16 +37,16 @@ def test_an_address_without_numbers_is_refused(monkeypatch, variables):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match="JAX_NUM_PROCESSES and JAX_PROCESS_ID must be whole numbers; set them too"):
-        cluster.join(False, limit=1, silence=10)
+        processes.join(False, limit=1, silence=10)
 
 
 def test_one_process_joins_nobody_and_speaks_for_itself():
-    cluster.join(False, limit=1, silence=10)
-    cluster.check_joined()
-    assert cluster.is_first() and cluster.name().startswith("process 0 (")
-    assert cluster.exchange("a word") == ["a word"] and cluster.from_first(lambda: "told") == "told"
-    np.testing.assert_array_equal(cluster.total(np.array([2**40, 3])), [2**40, 3])
-    assert cluster.together(lambda: 7) == 7
+    processes.join(False, limit=1, silence=10)
+    processes.check_joined()
+    assert processes.is_first() and processes.name().startswith("process 0 (")
+    assert processes.exchange("a word") == ["a word"] and processes.from_first(lambda: "told") == "told"
+    np.testing.assert_array_equal(processes.total(np.array([2**40, 3])), [2**40, 3])
+    assert processes.together(lambda: 7) == 7
 
 
 def test_an_error_of_one_process_alone_stays_what_it_is():
@@ -54,5 +54,5 @@ def test_an_error_of_one_process_alone_stays_what_it_is():
         raise UserError("the disk is full.")
 
     with pytest.raises(UserError, match=r"^the disk is full\.$") as caught:
-        cluster.together(fails)
-    assert not isinstance(caught.value, cluster.SharedError)
+        processes.together(fails)
+    assert not isinstance(caught.value, SharedError)

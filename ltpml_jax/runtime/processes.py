@@ -1,6 +1,6 @@
-"""Several processes as one run: joining them, and what they tell each other while none is in a step.
+"""Several processes as one run: joining them, and what they exchange while none is in a step.
 
-One process is a cluster of one; nothing here needs to be told whether there are more.
+Callers need not ask whether there are several: one process exchanges with itself.
 """
 
 import logging
@@ -13,24 +13,19 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from ltpml_jax import watchdog
-from ltpml_jax.errors import UserError
+from ltpml_jax.errors import SharedError, UserError
+from ltpml_jax.runtime import watchdog
 
 T = TypeVar("T")
 _BY_HAND = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
 
 
-class SharedError(UserError):
-    """A UserError that every process of the run raises at the same moment."""
-
-
 def join(multihost: bool, limit: float, silence: float) -> None:
     """Join the other processes of the run, where the environment names some or `multihost` says so (TPU pods).
 
-    limit: seconds until the others must have come, 0 for none; silence: after how many, later on, a process that is
-    not heard of counts as dead. Raises UserError where they cannot be joined. Call it before
-    anything else of JAX.
+    limit: seconds until the others must have come, 0 for none; silence: after how many, later on, a silent process
+    counts as dead. Raises UserError where they cannot be joined. Call it before anything else of JAX.
     """
     by_hand = _by_hand() if _BY_HAND[0] in os.environ else None
     in_slurm = all(name in os.environ for name in _SLURM) and os.environ["SLURM_NTASKS"] != "1"
@@ -48,7 +43,7 @@ def join(multihost: bool, limit: float, silence: float) -> None:
         ) from error
     watchdog.beat("joining the other processes")
     if not is_first():
-        logging.getLogger("ltpml_jax").setLevel(logging.ERROR)  # what concerns all is said once
+        logging.getLogger("ltpml_jax").setLevel(logging.ERROR)  # what concerns all is logged once
 
 
 def _by_hand() -> dict:
@@ -93,34 +88,34 @@ def name() -> str:
 
 
 def exchange(text: str) -> list[str]:
-    """What every process says, by process; all must call it."""
+    """The text of every process, by process; all must call it."""
     if jax.process_count() == 1:
         return [text]
-    said = text.encode()
-    lengths = np.ravel(multihost_utils.process_allgather(np.int32(len(said))))
-    padded = np.frombuffer(said.ljust(max(int(lengths.max()), 1), b"\0"), np.uint8)
-    told = np.asarray(multihost_utils.process_allgather(padded)).reshape(len(lengths), -1)
-    return [row[:length].tobytes().decode() for row, length in zip(told, lengths.tolist(), strict=True)]
+    own = text.encode()
+    lengths = np.ravel(multihost_utils.process_allgather(np.int32(len(own))))
+    padded = np.frombuffer(own.ljust(max(int(lengths.max()), 1), b"\0"), np.uint8)
+    rows = np.asarray(multihost_utils.process_allgather(padded)).reshape(len(lengths), -1)
+    return [row[:length].tobytes().decode() for row, length in zip(rows, lengths.tolist(), strict=True)]
 
 
 def together(action: Callable[[], T]) -> T:
     """What `action` gives in this process; where it raises a UserError in any, all raise a SharedError."""
     if jax.process_count() == 1:
         return action()
-    result, said = None, ""
+    result, complaint = None, ""
     try:
         result = action()
     except UserError as error:
-        said = f"{name()}: {error}"
-    complaints = [told for told in exchange(said) if told]
+        complaint = f"{name()}: {error}"
+    complaints = [text for text in exchange(complaint) if text]
     if complaints:
-        sentences = {told.partition(": ")[2] for told in complaints}
+        sentences = {text.partition(": ")[2] for text in complaints}
         raise SharedError(complaints[0] if len(complaints) < jax.process_count() else min(sentences))
     return result  # type: ignore[return-value]: no complaint, so it is there
 
 
 def from_first(action: Callable[[], str]) -> str:
-    """What `action` gives in process 0, where alone it runs, told to all."""
+    """What `action` gives in process 0, where alone it runs, broadcast to all."""
     return exchange(action() if is_first() else "")[0]
 
 
@@ -129,5 +124,5 @@ def total(counts: np.ndarray) -> np.ndarray:
     if jax.process_count() == 1:
         return counts
     parts = np.ascontiguousarray(counts, np.int64).view(np.uint32)  # JAX has no int64 by default
-    told = np.asarray(multihost_utils.process_allgather(parts)).reshape(jax.process_count(), *parts.shape)
-    return sum(np.ascontiguousarray(row).view(np.int64) for row in told)  # type: ignore[return-value]
+    rows = np.asarray(multihost_utils.process_allgather(parts)).reshape(jax.process_count(), *parts.shape)
+    return sum(np.ascontiguousarray(row).view(np.int64) for row in rows)  # type: ignore[return-value]

@@ -1,0 +1,60 @@
+"""Files that other processes see whole or not at all, and locks that end with the process that holds them."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from etils import epath
+from filelock import Timeout, UnixFileLock
+
+from ltpml_jax.errors import UserError
+
+AnyPath = TypeVar("AnyPath", Path, epath.Path)
+LOCK = ".lock"  # the name of a folder's lock file, which stays there
+
+
+@contextlib.contextmanager
+def replacing(path: AnyPath) -> Iterator[AnyPath]:
+    """Yield a path beside `path` to write to; at the end of the block that file takes the place of `path`.
+
+    `path` stays as it is where the block raises, or leaves no file there.
+    """
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield scratch
+        if scratch.exists():
+            scratch.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            scratch.unlink()
+        raise
+
+
+def write_atomic(path: AnyPath, data: str | bytes) -> None:
+    """Write a file whole or not at all, text as UTF-8; OSError where that cannot be."""
+    with replacing(path) as scratch:
+        scratch.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def lock(path: Path, wait: bool) -> UnixFileLock:
+    """An exclusive lock on a file, to be held by `with`; the kernel frees it however its process ends.
+
+    Entering raises filelock.Timeout, an OSError, where another process holds it and `wait` is False; other OSErrors
+    where the file cannot be written or its file system has no locks.
+    """
+    return UnixFileLock(path, blocking=wait, fallback_to_soft=False)  # a soft lock would outlive a killed process
+
+
+@contextlib.contextmanager
+def sole_run(workdir: Path) -> Iterator[None]:
+    """Hold the work directory's lock in the block; UserError where another run holds it."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(lock(workdir / LOCK, wait=False))
+        except Timeout:
+            raise UserError(
+                f"Another run is at work in {workdir}; wait for its end, or give another --workdir."
+            ) from None
+        yield
