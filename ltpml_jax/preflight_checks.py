@@ -22,7 +22,7 @@ from jax.sharding import PartitionSpec as P
 import ltpml_jax
 from ltpml_jax import checkpoints, cluster, methods, network, setup
 from ltpml_jax.config import fields
-from ltpml_jax.data import augment, source
+from ltpml_jax.data import augment, datasets
 from ltpml_jax.data.setting import split_validation
 from ltpml_jax.errors import UserError
 from ltpml_jax.priors import Prior
@@ -45,7 +45,7 @@ class Looks:
     def __init__(self, config: Config, workdir: Path) -> None:
         """Looks at nothing yet."""
         self.config, self.workdir = config, workdir
-        self.dataset: source.Dataset | None = None
+        self.dataset: datasets.Dataset | None = None
 
     def host(self) -> str:
         """This process's host; UserError where the processes cannot even exchange that."""
@@ -109,7 +109,7 @@ class Looks:
 
     def data(self) -> tuple[str, Facts]:
         """The dataset opens, is the same one, and its first image decodes."""
-        dataset = source.load(self.config.data.name, self.config.data.dir)
+        dataset = datasets.load(self.config.data.name, self.config.data.dir)
         splits = {"training": dataset.train, "validation": dataset.validation, "test": dataset.test}
         found: Facts = {"number of classes": len(dataset.class_names)}
         for name, split in splits.items():
@@ -161,7 +161,7 @@ def _digest(labels: np.ndarray) -> str:
     return hashlib.sha256(np.asarray(labels[::every]).tobytes()).hexdigest()[:12]
 
 
-def _decode_first(dataset: source.Dataset, config: Config) -> None:
+def _decode_first(dataset: datasets.Dataset, config: Config) -> None:
     """UserError where the first training image cannot be read as training reads it."""
     records = dataset.train.records
     try:
@@ -172,7 +172,7 @@ def _decode_first(dataset: source.Dataset, config: Config) -> None:
         ) from error
 
 
-def _checkpoint_bytes(config: Config, dataset: source.Dataset) -> int:
+def _checkpoint_bytes(config: Config, dataset: datasets.Dataset) -> int:
     """The size of a training state, of which nothing is made."""
     classes, optimizer, method = len(dataset.class_names), network.build_optimizer(config), methods.build(config)
     size = len(split_validation(len(dataset.train.labels), config.data.validation, 0)[0])

@@ -16,7 +16,7 @@ from ltpml_jax import checkpoints, cluster, evaluation, preemption, watchdog
 from ltpml_jax.bookkeeping import Steps, write_epoch
 from ltpml_jax.config import check_workdir, fields, settle, validate
 from ltpml_jax.data import loaders
-from ltpml_jax.data.embedded import EMBEDDED
+from ltpml_jax.data.digits_mlt import EMBEDDED
 from ltpml_jax.data.setting import origin
 from ltpml_jax.feed import AHEAD
 from ltpml_jax.lock import sole_run

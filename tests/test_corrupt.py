@@ -1,6 +1,6 @@
 import shutil
 
-from ltpml_jax.data import corruption, manifest, source
+from ltpml_jax.data import corruption, datasets, manifest
 from ltpml_jax.data.labels import LabelState
 from tests import runs
 
@@ -11,7 +11,7 @@ def corrupt(*flags: str, **more: object):
 
 
 def test_the_command_makes_what_the_functions_make(tmp_path):
-    labels = source.load("digits_mlt", str(runs.data_dir())).train.labels
+    labels = datasets.load("digits_mlt", str(runs.data_dir())).train.labels
     out = tmp_path / "some.npz"
     done = corrupt(kind="missing", rate=0.4, seed=3, keep_one=True, out=out)
     assert done.returncode == 0, done.stderr

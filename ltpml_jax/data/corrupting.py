@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ltpml_jax.data import corruption, manifest, reference_cache, source
+from ltpml_jax.data import corruption, datasets, manifest, reference_cache
 from ltpml_jax.data.labels import LabelState
 from ltpml_jax.errors import UserError
 
@@ -41,7 +41,7 @@ def fulfil(request: Request) -> list[str]:
             or the candidate sets do not belong to the dataset.
     """
     check(request)
-    dataset = source.load(request.dataset, request.data_dir)
+    dataset = datasets.load(request.dataset, request.data_dir)
     labels = dataset.train.labels
     table = _import(request, dataset) if request.imported else _corrupt(request, labels)
     facts = {"dataset": dataset.name, "source": manifest.digest(labels), **_origin(request)}
@@ -81,7 +81,7 @@ def _corrupt(request: Request, labels: np.ndarray) -> np.ndarray:
     return corruption.single(labels, seed)
 
 
-def _import(request: Request, dataset: source.Dataset) -> np.ndarray:
+def _import(request: Request, dataset: datasets.Dataset) -> np.ndarray:
     table = reference_cache.read_table(request.imported)
     if not request.order:
         return table

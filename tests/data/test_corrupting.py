@@ -3,15 +3,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ltpml_jax.data import corrupting, corruption, manifest, source
+from ltpml_jax.data import corrupting, corruption, datasets, manifest
 from ltpml_jax.data.labels import LabelState
 from ltpml_jax.errors import UserError
 from tests import runs
 
 
 @pytest.fixture(scope="module")
-def train() -> source.Split:
-    return source.load("digits_mlt", str(runs.data_dir())).train
+def train() -> datasets.Split:
+    return datasets.load("digits_mlt", str(runs.data_dir())).train
 
 
 def fulfil(**changed: object) -> list[str]:

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from ltpml_jax.data import corruption, manifest, source
+from ltpml_jax.data import corruption, datasets, manifest
 from ltpml_jax.data.labels import LabelState
 from ltpml_jax.data.setting import Setting, make_setting, origin, split_validation
 from ltpml_jax.errors import UserError
@@ -38,7 +38,7 @@ def test_a_run_with_estimated_priors_hangs_on_candidates_alone(monkeypatch):
     one = make(data__validation=0.1)
     table = corruption.draw_candidates(truth(one), 0.3, 0)
     liar = dataclasses.replace(one.dataset.train, labels=table)
-    monkeypatch.setattr(source, "load", lambda *_: dataclasses.replace(one.dataset, train=liar))
+    monkeypatch.setattr(datasets, "load", lambda *_: dataclasses.replace(one.dataset, train=liar))
     other = make(data__validation=0.1, data__partial_rate=0.0)
     for name in set(Setting._fields) - {"dataset", "held_out", "prior"}:
         mine, theirs = getattr(one, name), getattr(other, name)
@@ -84,14 +84,14 @@ def test_a_validation_split_that_leaves_nothing_is_refused():
         make(data__validation=0.9999)
 
 
-def with_splits(monkeypatch, **splits) -> source.Dataset:
+def with_splits(monkeypatch, **splits) -> datasets.Dataset:
     """digits_mlt with other labels, by split, as if annotators had left them so."""
     dataset = make().dataset
     changed = {name: dataclasses.replace(dataset.test, labels=labels) for name, labels in splits.items()}
     if "train" in changed:
         changed["train"] = dataclasses.replace(dataset.train, labels=splits["train"])
     other = dataclasses.replace(dataset, **changed)
-    monkeypatch.setattr(source, "load", lambda *_: other)
+    monkeypatch.setattr(datasets, "load", lambda *_: other)
     return other
 
 
