@@ -119,7 +119,7 @@ def _built(name: str, data_dir: str) -> epath.Path:
 
 
 def _unknown(name: str, data_dir: str) -> str:
-    """What to say of a name that is neither embedded nor prepared."""
+    """The sentence on a name that is neither embedded nor prepared: the nearest one, and how to make it."""
     root = prepared.folder_of(name, data_dir).parent.parent
     there = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.exists() else []
     known = [*EMBEDDED, *there]

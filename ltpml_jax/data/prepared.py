@@ -72,8 +72,8 @@ def open_folder(folder: epath.PathLike, remedy: str = _REMEDY) -> Prepared:
     """Opens a dataset; one on another machine is first copied to the cache of this one (see `cached`).
 
     Raises:
-        UserError: files are missing or damaged; ends with `remedy`, what to do after deleting the folder. Images are
-            not looked at; ArrayRecord checks those as it reads.
+        UserError: files are missing or damaged; ends with `remedy`, what follows when the folder is deleted. Images
+            are not read; ArrayRecord checks those as it reads them.
     """
     folder = epath.Path(folder).expanduser()
     check_reachable(folder)
@@ -120,10 +120,10 @@ def cached(folder: epath.Path, metadata: dict[str, Any]) -> epath.Path:
     """A copy of a remote dataset in ~/.cache/ltpml_jax ($XDG_CACHE_HOME/ltpml_jax), made once.
 
     Its name is a hash of the address and of lt_pml.json, so a dataset that is prepared anew is copied anew. Old copies
-    stay until somebody deletes them.
+    stay until they are deleted.
     """
-    said = json.dumps([str(folder), metadata], sort_keys=True)
-    place = cache_home() / "datasets" / hashlib.sha256(said.encode()).hexdigest()[:32]
+    content = json.dumps([str(folder), metadata], sort_keys=True)
+    place = cache_home() / "datasets" / hashlib.sha256(content.encode()).hexdigest()[:32]
     copy = place / DATASET / folder.parent.name / VERSION  # the names that TFDS looks for
     if not copy.exists():
         copy.parent.mkdir(parents=True, exist_ok=True)

@@ -5,11 +5,9 @@ import os
 import subprocess
 import sys
 
-import fsspec
 import numpy as np
 import pytest
 from etils import epath
-from fsspec.implementations.memory import MemoryFileSystem
 
 from ltpml_jax.data import datasets, prepared
 from ltpml_jax.data.listing import ListedSplit, Listing
@@ -122,25 +120,6 @@ def test_metadata_of_endless_depth_is_damage(out):
     folder = prepared.folder_of("my-data", out)
     (folder / prepared.METADATA).write_text("[" * 1_000_000)
     damaged(folder, "lt_pml.json")
-
-
-@pytest.fixture
-def bucket(monkeypatch, tmp_path):
-    """gs:// served from the memory of this process, and a cache of its own."""
-
-    class Bucket(MemoryFileSystem):
-        protocol = ("gs", "gcs")
-        store: dict = {}  # noqa: RUF012  (fsspec's own layout)
-        pseudo_dirs: list = [""]  # noqa: RUF012
-        cachable = False
-
-        @classmethod
-        def _strip_protocol(cls, path):
-            return super()._strip_protocol(str(path).replace("gs://", "memory://"))
-
-    fsspec.register_implementation("gcs", Bucket, clobber=True)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return "gs://bucket/data"
 
 
 def test_datasets_live_on_other_machines_too(bucket, listing, tmp_path):

@@ -160,7 +160,7 @@ def test_split_validation_of_nothing_and_of_everything():
 def test_candidates_of_a_file_take_the_place_of_drawn_ones(tmp_path):
     drawn = make(data__candidate_seed=5)
     table = corruption.partial(truth(drawn), 0.3, 5)
-    path = tmp_path / "mine.npz"
+    path = tmp_path / "mine.safetensors"
     manifest.save(path, table, {"kind": "partial"})
     config = runs.config(data__candidates=str(path), data__partial_rate=0.9)
     loaded = make_setting(config)
@@ -170,6 +170,6 @@ def test_candidates_of_a_file_take_the_place_of_drawn_ones(tmp_path):
 
 def test_candidates_of_other_images_are_refused(tmp_path):
     table = corruption.partial(truth(make()), 0.3, 0)[::-1]
-    manifest.save(tmp_path / "other.npz", table, {"kind": "partial"})
+    manifest.save(tmp_path / "other.safetensors", table, {"kind": "partial"})
     with pytest.raises(UserError, match="contradict .* labels of digits_mlt"):
-        make(data__candidates=str(tmp_path / "other.npz"))
+        make(data__candidates=str(tmp_path / "other.safetensors"))

@@ -112,8 +112,8 @@ def _describe(name: str, folder: Path) -> None:
     except Exception as error:  # protobuf and ArrayRecord each raise kinds of their own
         raise UserError(f"The dataset in {folder} is damaged ({error}); delete it to rebuild it.") from error
     shards = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.glob("*.array_record-*")}
-    said = {"name": name, "plan": "", "arguments": {}, "skipped": [], "notes": [], "sha256": shards}
-    metadata_files.write(folder, Listing(tuple(spec.name for spec in dataset.classes), splits), said)
+    more = {"name": name, "plan": "", "arguments": {}, "skipped": [], "notes": [], "sha256": shards}
+    metadata_files.write(folder, Listing(tuple(spec.name for spec in dataset.classes), splits), more)
 
 
 def _read(records: Records) -> ListedSplit:

@@ -12,8 +12,8 @@ from ltpml_jax.data.listing import Listing
 from ltpml_jax.data.writing import describe, tfds_format
 
 
-def write(folder: Path, listing: Listing, said: dict[str, Any]) -> dict[str, Any]:
-    """Describes the files in `folder`, which hold the listing; the content of lt_pml.json, with `said` in it.
+def write(folder: Path, listing: Listing, more: dict[str, Any]) -> dict[str, Any]:
+    """Describes the files in `folder`, which hold the listing; the content of lt_pml.json, with `more` in it.
 
     lt_pml.json comes last and whole, so that a folder that has it has everything.
     """
@@ -24,7 +24,7 @@ def write(folder: Path, listing: Listing, said: dict[str, Any]) -> dict[str, Any
     np.save(folder / prepared.COOCCURRENCE, describe.cooccurrence(listing.splits["train"].states))
     metadata = {
         "format": prepared.FORMAT,
-        **said,
+        **more,
         "classes": list(listing.class_names),
         **describe.facts(listing),
         "files": {file.name: file.stat().st_size for file in sorted(folder.iterdir())},
