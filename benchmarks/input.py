@@ -36,8 +36,8 @@ from benchmarks import input_checks, photos
 from ltpml_jax import photometric
 from ltpml_jax.data import augment, pipeline, sampler
 from ltpml_jax.data.batches import Part
+from ltpml_jax.data.datasets import Dataset
 from ltpml_jax.data.label_rows import ClassLists
-from ltpml_jax.data.source import Dataset
 
 WIDTH = flags.DEFINE_integer("width", 500, "Width of the JPEGs in pixels.")
 HEIGHT = flags.DEFINE_integer("height", 375, "Height of the JPEGs in pixels.")

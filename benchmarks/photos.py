@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ltpml_jax.data import source
+from ltpml_jax.data import datasets
 from ltpml_jax.data.listing import ListedSplit, Listing
 from ltpml_jax.data.writing import writer
 
@@ -34,7 +34,7 @@ def write(folder: Path, images: int, width: int, height: int) -> list[Path]:
     return paths
 
 
-def prepare(paths: list[Path], out: Path) -> source.Dataset:
+def prepare(paths: list[Path], out: Path) -> datasets.Dataset:
     """The images as a prepared dataset below `out`, with one label each; the test split is the first image."""
     states = np.eye(CLASSES, dtype=np.int8)[np.arange(len(paths)) % CLASSES]
     splits = {
@@ -43,4 +43,4 @@ def prepare(paths: list[Path], out: Path) -> source.Dataset:
     }
     listing = Listing(tuple(f"class {number}" for number in range(CLASSES)), splits)
     writer.write("photos", listing, out, jobs=1)
-    return source.load("photos", str(out))
+    return datasets.load("photos", str(out))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ltpml_jax.data import source
+from ltpml_jax.data import datasets
 from ltpml_jax.data.corruption import draw_candidates
 from ltpml_jax.data.labels import class_groups
 from ltpml_jax.methods import priors
@@ -40,7 +40,7 @@ def relative_error(labels: np.ndarray, rate: float, estimator: Estimator) -> np.
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data_dir", default="~/tensorflow_datasets")
-    labels = source.load("digits_mlt", parser.parse_args().data_dir).train.labels
+    labels = datasets.load("digits_mlt", parser.parse_args().data_dir).train.labels
     groups = class_groups(labels.sum(0, dtype=np.int64))
     sizes = ", ".join(f"{mask.sum()} {name}" for name, mask in groups.items())
     print(f"{len(labels)} images; classes: {sizes}; mean over {len(SEEDS)} candidate seeds")

@@ -1,4 +1,4 @@
-"""Make candidate sets that a run can load: `python -m ltpml_jax.corrupt --dataset=NAME --kind=KIND --out=FILE.npz`.
+"""Make candidate sets that a run can load: `python -m ltpml_jax.corrupt --dataset=NAME --kind=KIND --out=FILE`.
 
 Or import those of the reference code: `--import_npy=FILE [--order=LIST]` in place of `--kind`.
 """
@@ -19,7 +19,7 @@ SEED = flags.DEFINE_integer("seed", 0, "Seed; with the rate and the labels it fi
 KEEP_ONE = flags.DEFINE_boolean("keep_one", False, "missing: leave each image one positive at least.")
 IMPORT = flags.DEFINE_string("import_npy", "", "Candidate sets of the reference code, an .npy file.")
 ORDER = flags.DEFINE_string("order", "", "The list of images that the rows of --import_npy follow.")
-OUT = flags.DEFINE_string("out", "", "The file to write, an .npz.")
+OUT = flags.DEFINE_string("out", "", "The file to write, a .safetensors file.")
 
 
 def main(argv: list[str]) -> None:

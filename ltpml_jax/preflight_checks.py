@@ -22,7 +22,7 @@ from jax.sharding import PartitionSpec as P
 import ltpml_jax
 from ltpml_jax import checkpoints
 from ltpml_jax.config import build_method, fields
-from ltpml_jax.data import augment, source
+from ltpml_jax.data import augment, datasets
 from ltpml_jax.data.setting import split_validation
 from ltpml_jax.errors import UserError
 from ltpml_jax.experiment import build_network, choose_devices
@@ -48,7 +48,7 @@ class Looks:
     def __init__(self, config: Config, workdir: Path) -> None:
         """Looks at nothing yet."""
         self.config, self.workdir = config, workdir
-        self.dataset: source.Dataset | None = None
+        self.dataset: datasets.Dataset | None = None
 
     def host(self) -> str:
         """This process's host; UserError where the processes cannot even exchange that."""
@@ -112,7 +112,7 @@ class Looks:
 
     def data(self) -> tuple[str, Facts]:
         """The dataset opens, is the same one, and its first image decodes."""
-        dataset = source.load(self.config.data.name, self.config.data.dir)
+        dataset = datasets.load(self.config.data.name, self.config.data.dir)
         splits = {"training": dataset.train, "validation": dataset.validation, "test": dataset.test}
         found: Facts = {"number of classes": len(dataset.class_names)}
         for name, split in splits.items():
@@ -164,7 +164,7 @@ def _digest(labels: np.ndarray) -> str:
     return hashlib.sha256(np.asarray(labels[::every]).tobytes()).hexdigest()[:12]
 
 
-def _decode_first(dataset: source.Dataset, config: Config) -> None:
+def _decode_first(dataset: datasets.Dataset, config: Config) -> None:
     """UserError where the first training image cannot be read as training reads it."""
     records = dataset.train.records
     try:
@@ -175,7 +175,7 @@ def _decode_first(dataset: source.Dataset, config: Config) -> None:
         ) from error
 
 
-def _checkpoint_bytes(config: Config, dataset: source.Dataset) -> int:
+def _checkpoint_bytes(config: Config, dataset: datasets.Dataset) -> int:
     """The size of a training state, of which nothing is made; 0 for a method that is not in the package."""
     classes, optimizer, method = len(dataset.class_names), build_optimizer(config, 1), build_method(config)
     if method is None:

@@ -17,7 +17,7 @@ from ltpml_jax import checkpoints, evaluation
 from ltpml_jax.bookkeeping import Steps, write_epoch
 from ltpml_jax.config import CUSTOM, fields, validate
 from ltpml_jax.data import loaders
-from ltpml_jax.data.embedded import EMBEDDED
+from ltpml_jax.data.digits_mlt import EMBEDDED
 from ltpml_jax.data.setting import origin
 from ltpml_jax.errors import SharedError
 from ltpml_jax.experiment import (

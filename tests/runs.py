@@ -17,7 +17,7 @@ import jax
 
 from configs import digits_mlt
 from ltpml_jax import trainer
-from ltpml_jax.data import source
+from ltpml_jax.data import datasets
 from ltpml_jax.methods.settings import Config
 
 ROOT = Path(__file__).parents[1]
@@ -52,7 +52,7 @@ for _name, _value in CACHE.items():  # the runs in this process share compiled p
 def data_dir() -> Path:
     """Where digits_mlt lies, built on the first call."""
     folder = scratch() / "data"
-    source.load("digits_mlt", str(folder))
+    datasets.load("digits_mlt", str(folder))
     return folder
 
 

@@ -11,7 +11,7 @@ from ml_collections import config_flags
 
 from ltpml_jax import cli, trainer
 from ltpml_jax.config import validate
-from ltpml_jax.data import digits_mlt, source
+from ltpml_jax.data import datasets, digits_mlt
 from ltpml_jax.errors import UserError
 from ltpml_jax.runtime import checksums
 from tests import runs
@@ -190,7 +190,7 @@ def torn_image() -> Path:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(digits_mlt, "encode_png", tearing)
-        source.load("digits_mlt", str(folder))
+        datasets.load("digits_mlt", str(folder))
     return folder
 
 

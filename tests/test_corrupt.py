@@ -1,6 +1,6 @@
 import shutil
 
-from ltpml_jax.data import corruption, manifest, source
+from ltpml_jax.data import corruption, datasets, manifest
 from ltpml_jax.data.labels import LabelState
 from tests import runs
 
@@ -11,13 +11,13 @@ def corrupt(*flags: str, **more: object):
 
 
 def test_the_command_makes_what_the_functions_make(tmp_path):
-    labels = source.load("digits_mlt", str(runs.data_dir())).train.labels
-    out = tmp_path / "some.npz"
+    labels = datasets.load("digits_mlt", str(runs.data_dir())).train.labels
+    out = tmp_path / "some.safetensors"
     done = corrupt(kind="missing", rate=0.4, seed=3, keep_one=True, out=out)
     assert done.returncode == 0, done.stderr
     found = manifest.load(out)
     assert (found.table == corruption.missing(labels, 0.4, 3, keep_one=True)).all()
-    assert found.facts == {
+    assert found.origin == {
         "kind": "missing",
         "parameters": {"rate": 0.4, "keep_one": True},
         "seed": 3,
@@ -33,5 +33,5 @@ def test_the_command_makes_what_the_functions_make(tmp_path):
 
 def test_a_mistake_is_one_sentence(tmp_path):
     shutil.copy(__file__, tmp_path / "some.npy")
-    sentence = runs.sentence(corrupt(import_npy=tmp_path / "some.npy", out=tmp_path / "some.npz"))
+    sentence = runs.sentence(corrupt(import_npy=tmp_path / "some.npy", out=tmp_path / "some.safetensors"))
     assert "some.npy is no sound .npy file" in sentence

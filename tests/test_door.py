@@ -11,7 +11,7 @@ import pytest
 
 import ltpml_jax
 from ltpml_jax import METHODS, Method, default_config, open_run, train, trainer
-from ltpml_jax.data import source
+from ltpml_jax.data import datasets
 from ltpml_jax.errors import UserError
 from tests import runs
 
@@ -35,7 +35,7 @@ def test_an_opened_run_predicts_what_it_was_evaluated_on(tmp_path: Path):
     """Test images as arrays and as files give the logits behind the run's own table."""
     opened = open_run(runs.finished())
     assert opened.config.data.name == "digits_mlt" and len(opened.class_names) == 20
-    records = source.load("digits_mlt", str(runs.data_dir())).test.records
+    records = datasets.load("digits_mlt", str(runs.data_dir())).test.records
     encoded = [records[row]["image"] for row in range(5)]
     arrays = [cv2.imdecode(np.frombuffer(one, np.uint8), cv2.IMREAD_COLOR_RGB) for one in encoded]
     paths = [tmp_path / f"{number}.png" for number in range(5)]

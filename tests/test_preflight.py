@@ -11,7 +11,7 @@ from collections import namedtuple
 import jax
 
 from ltpml_jax import preflight, preflight_checks
-from ltpml_jax.data import source
+from ltpml_jax.data import datasets
 from ltpml_jax.experiment import build_experiment
 from ltpml_jax.runtime import processes, watchdog
 from ltpml_jax.state import make_mesh
@@ -74,9 +74,9 @@ def test_records_that_are_cut_off_are_named(capsys, tmp_path):
 
 
 def test_a_first_image_that_does_not_decode_is_named(capsys, tmp_path, monkeypatch):
-    opened = source.load("digits_mlt", str(runs.data_dir()))
+    opened = datasets.load("digits_mlt", str(runs.data_dir()))
     whole = opened.train.records[0]["image"]
-    monkeypatch.setattr(preflight_checks.source, "load", lambda *_: opened)
+    monkeypatch.setattr(preflight_checks.datasets, "load", lambda *_: opened)
     monkeypatch.setattr(type(opened.train.records), "__getitem__", lambda *_: {"image": whole[:50]})
     _, found = checked(capsys, runs.config(), tmp_path)
     assert bad(found) == ["data"]
@@ -90,7 +90,7 @@ def test_a_batch_that_does_not_divide_is_bad(capsys, tmp_path):
 
 
 def test_a_check_that_breaks_is_bad_whatever_it_raises(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr(preflight_checks.source, "load", lambda *_: 1 / 0)
+    monkeypatch.setattr(preflight_checks.datasets, "load", lambda *_: 1 / 0)
     _, found = checked(capsys, runs.config(), tmp_path)
     assert bad(found) == ["data"] and "ZeroDivisionError: division by zero" in found["data"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ltpml_jax.data import source
+from ltpml_jax.data import datasets
 from tests import runs, trees
 
 LISTS = {
@@ -125,7 +125,7 @@ def test_damaged_images_stop_it_or_are_left_out(place, tmp_path):
         assert "2 found and whole, 1 missing, 1 corrupt (skipped)" in output
         assert f"skipped: {place}/damaged/VOCdevkit/VOC2012/JPEGImages/a.jpg: missing" in output
         assert "note: skipped images change class counts in train: dog 1 -> 0, traffic light 2 -> 1" in output
-    dataset = source.load("voc_mlt", str(tmp_path))
+    dataset = datasets.load("voc_mlt", str(tmp_path))
     np.testing.assert_array_equal(dataset.train.labels, [[0, 1]])
 
 
@@ -145,7 +145,7 @@ def test_own_labels_become_datasets(place):
     for (kind, (_, expected)), (status, output, errors) in zip(OWN.items(), call_many(commands), strict=True):
         assert status == 0, errors
         assert f"--config=configs/own_data.py:{kind} --config.data.dir={place}/out" in output
-        dataset = source.load(kind, str(place / "out"))
+        dataset = datasets.load(kind, str(place / "out"))
         validation = len(dataset.validation.records) if dataset.validation else 0
         assert (len(dataset.train.records), len(dataset.test.records), validation) == expected
 

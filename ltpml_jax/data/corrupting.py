@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ltpml_jax.data import corruption, manifest, reference_cache, source
-from ltpml_jax.data.labels import LabelState
+from ltpml_jax.data import corruption, datasets, manifest, reference_cache
+from ltpml_jax.data.labels import LabelState, blocks
 from ltpml_jax.errors import UserError
 
 KINDS = ("partial", "tail_biased", "missing", "keep", "single")
@@ -15,7 +15,7 @@ KINDS = ("partial", "tail_biased", "missing", "keep", "single")
 
 @dataclass(frozen=True)
 class Request:
-    """What the flags of the command say.
+    """The flags of the command.
 
     kind: one of KINDS, or None to import; rate: of flips (partial, tail_biased), of positives dropped (missing), or
     share of labels left (keep); keep_one: missing leaves each image one positive; imported: an .npy file of the
@@ -34,21 +34,21 @@ class Request:
 
 
 def fulfil(request: Request) -> list[str]:
-    """Makes the file `request.out` and returns what to tell of it, a line each.
+    """Makes the file `request.out` and returns the report on it, a line each.
 
     Raises:
         UserError: parts of the request do not go together or are out of range, the dataset or a file cannot be read,
             or the candidate sets do not belong to the dataset.
     """
     check(request)
-    dataset = source.load(request.dataset, request.data_dir)
+    dataset = datasets.load(request.dataset, request.data_dir)
     labels = dataset.train.labels
     table = _import(request, dataset) if request.imported else _corrupt(request, labels)
-    facts = {"dataset": dataset.name, "source": manifest.digest(labels), **_origin(request)}
-    found = manifest.Manifest(table, facts, manifest.digest(table))
+    origin = {"dataset": dataset.name, "source": manifest.digest(labels), **_origin(request)}
+    found = manifest.Manifest(table, origin, manifest.digest(table))
     manifest.check(found, labels, dataset.name)
-    manifest.save(request.out, table, facts)
-    return [*_describe(labels, found), f"use it with --config.data.candidates={request.out}"]
+    manifest.save(request.out, table, origin)
+    return [*describe(labels, found), f"use it with --config.data.candidates={request.out}"]
 
 
 def check(request: Request) -> None:
@@ -81,7 +81,7 @@ def _corrupt(request: Request, labels: np.ndarray) -> np.ndarray:
     return corruption.single(labels, seed)
 
 
-def _import(request: Request, dataset: source.Dataset) -> np.ndarray:
+def _import(request: Request, dataset: datasets.Dataset) -> np.ndarray:
     table = reference_cache.read_table(request.imported)
     if not request.order:
         return table
@@ -99,21 +99,29 @@ def _origin(request: Request) -> dict[str, Any]:
     return {"kind": request.kind, "parameters": parameters, "seed": request.seed}
 
 
-def _describe(labels: np.ndarray, found: manifest.Manifest) -> list[str]:
-    """The hash, what an image has on the average, and the rates that came out."""
-    table, facts = found.table, found.facts
-    states = {state: table == state for state in LabelState}
-    mean = ", ".join(f"{of.sum(1).mean():.2f} {state.name.lower()}" for state, of in states.items())
-    true, false = labels == LabelState.POSITIVE, labels == LabelState.NEGATIVE
+def describe(labels: np.ndarray, found: manifest.Manifest) -> list[str]:
+    """What became of labels int8 [N, C], a line each: the hash, an image's labels on the average, the rates."""
+    table, origin = found.table, found.origin
+    became = _transitions(labels, table)
+    mean = ", ".join(f"{became[:, state].sum() / len(table):.2f} {state.name.lower()}" for state in LabelState)
     return [
-        f"{facts['kind']} of {facts['dataset']}: {len(table)} images, {table.shape[1]} classes",
+        f"{origin['kind']} of {origin['dataset']}: {len(table)} images, {table.shape[1]} classes",
         f"sha256 {found.digest}",
         f"labels of an image, on the average: {mean}",
-        f"of the negatives became candidates: {_share(states[LabelState.CANDIDATE], false)}",
-        f"of the positives became unknown: {_share(states[LabelState.UNKNOWN], true)}",
-        f"of all labels are still known: {np.mean(table <= LabelState.POSITIVE):.4f}",
+        f"of the negatives became candidates: {_share(became[LabelState.NEGATIVE], LabelState.CANDIDATE)}",
+        f"of the positives became unknown: {_share(became[LabelState.POSITIVE], LabelState.UNKNOWN)}",
+        f"of all labels are still known: {became[:, : LabelState.CANDIDATE].sum() / became.sum():.4f}",
     ]
 
 
-def _share(of: np.ndarray, among: np.ndarray) -> str:
-    return f"{of[among].mean():.4f}" if among.any() else "-"
+def _transitions(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """How many labels went from one state to another: int64 [4, 4], row before, column after."""
+    states = len(LabelState)
+    total = np.zeros(states * states, np.int64)
+    for part in blocks(*before.shape):
+        total += np.bincount((states * before[part] + after[part]).ravel(), minlength=states * states)
+    return total.reshape(states, states)
+
+
+def _share(row: np.ndarray, state: LabelState) -> str:
+    return f"{row[state] / row.sum():.4f}" if row.any() else "-"

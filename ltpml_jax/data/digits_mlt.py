@@ -1,17 +1,19 @@
-"""The embedded datasets as TFDS builders; they write ArrayRecord and need no TensorFlow.
+"""What the embedded datasets are made of; `writing.embedded` writes them to disk.
 
-`DigitsMlt` is the long-tailed main task, `DigitsIdentity` the balanced task that the small backbone is
-pretrained on. Both keep TFDS from shuffling, so record i of a split is the image with index i.
+`digits_mlt` is the long-tailed main task, `digits_identity` the balanced task that the small backbone is pretrained on.
 """
 
 from collections.abc import Iterator
-from typing import Any, ClassVar, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
-import tensorflow_datasets as tfds
 
 from ltpml_jax.data import scenes
+
+# A change of anything drawn needs a new version, or the folders of an earlier one are used again.
+VERSION = "1.0.0"
+SEED = 20240
 
 
 class SplitPlan(NamedTuple):
@@ -27,6 +29,34 @@ class SplitPlan(NamedTuple):
     last: int
     shares: tuple[float, ...]
     stream: int
+
+
+class Embedded(NamedTuple):
+    """A dataset that comes with the package: a sentence on it, its classes, and how each of its splits is drawn."""
+
+    description: str
+    classes: tuple[scenes.ClassSpec, ...]
+    plans: dict[str, SplitPlan]
+
+
+EMBEDDED = {
+    "digits_mlt": Embedded(
+        "Handwritten digits in warm or cool colours on photographs: 20 classes, long-tailed train, even test.",
+        scenes.COLOUR_CLASSES,
+        {
+            "train": SplitPlan("train", 1200, 560, 4, (0.36, 0.35, 0.19, 0.10), 1),
+            "test": SplitPlan("test", 1000, 102, 102, (0.36, 0.35, 0.19, 0.10), 2),
+        },
+    ),
+    "digits_identity": Embedded(
+        "Handwritten digits in any colour on photographs: 10 classes, balanced, for pretraining.",
+        scenes.IDENTITY_CLASSES,
+        {
+            "train": SplitPlan("pretrain", 4000, 800, 800, (0.34, 0.32, 0.34), 3),
+            "test": SplitPlan("pretrain_test", 500, 100, 100, (0.34, 0.32, 0.34), 4),
+        },
+    ),
+}
 
 
 def draw_labels(plan: SplitPlan, classes: int, seed: int) -> np.ndarray:
@@ -54,65 +84,3 @@ def encode_png(image: np.ndarray) -> bytes:
     if not done:
         raise ValueError("OpenCV could not encode the image as PNG")
     return data.tobytes()
-
-
-class _Scenes(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """What both datasets share. A change of anything drawn needs a new VERSION, or old folders are reused."""
-
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First version."}
-    # Nothing is downloaded; TFDS's own look-up of checksums imports a package that it does not require.
-    url_infos = None
-    SEED: ClassVar[int] = 20240
-    CLASSES: ClassVar[tuple[scenes.ClassSpec, ...]]
-    PLANS: ClassVar[dict[str, SplitPlan]]
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        size = scenes.IMAGE_SIZE
-        names = [spec.name for spec in self.CLASSES]
-        features = {
-            "image": tfds.features.Image(shape=(size, size, 3), encoding_format="png"),
-            "labels": tfds.features.Sequence(tfds.features.ClassLabel(names=names)),
-            "index": np.int64,
-            "id": tfds.features.Text(),
-        }
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=type(self).__doc__,
-            features=tfds.features.FeaturesDict(features),
-            disable_shuffling=True,  # records stay in the order of their integer keys
-        )
-
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        return {split: self._generate_examples(split) for split in self.PLANS}
-
-    def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
-        drawn = draw_scenes(self.PLANS[split], self.CLASSES, self.SEED)
-        for index, (labels, scene) in enumerate(drawn):
-            example = {
-                "image": encode_png(scene.image),
-                "labels": np.flatnonzero(labels).tolist(),
-                "index": index,
-                "id": f"{split}-{index:05d}",
-            }
-            yield index, example
-
-
-class DigitsMlt(_Scenes):
-    """Handwritten digits in warm or cool colours on photographs: 20 classes, long-tailed train, even test."""
-
-    CLASSES = scenes.COLOUR_CLASSES
-    PLANS: ClassVar[dict[str, SplitPlan]] = {
-        "train": SplitPlan("train", 1200, 560, 4, (0.36, 0.35, 0.19, 0.10), 1),
-        "test": SplitPlan("test", 1000, 102, 102, (0.36, 0.35, 0.19, 0.10), 2),
-    }
-
-
-class DigitsIdentity(_Scenes):
-    """Handwritten digits in any colour on photographs: 10 classes, balanced, for pretraining."""
-
-    CLASSES = scenes.IDENTITY_CLASSES
-    PLANS: ClassVar[dict[str, SplitPlan]] = {
-        "train": SplitPlan("pretrain", 4000, 800, 800, (0.34, 0.32, 0.34), 3),
-        "test": SplitPlan("pretrain_test", 500, 100, 100, (0.34, 0.32, 0.34), 4),
-    }

@@ -1,33 +1,43 @@
-"""Label states in a file that says how they were made: no objects in it, its content under a sha256.
+"""Label states in a file, with how they were made and a sha256 of both.
 
-An .npz of three arrays: `table` int8 [N, C] of labels.LabelState, `facts` (JSON in UTF-8, as uint8) and `sha256` of the
-two (32 uint8). Equal content gives equal bytes.
+A safetensors file of one tensor, `table` int8 [N, C] of labels.LabelState, and one entry of metadata, `ltpml_jax`: JSON
+with `origin` (how the states were made) and the `sha256`. It has no objects and no limit of size, and a table that is
+loaded stays in it. Equal content gives equal bytes.
 """
 
+import contextlib
 import hashlib
-import io
 import json
+import os
+import re
+import shlex
+import stat
 import zipfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from etils import epath
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
+from ltpml_jax.data import prepared
 from ltpml_jax.data.labels import LabelState, blocks
+from ltpml_jax.data.writing.files import check_reachable, is_remote, measure
 from ltpml_jax.errors import UserError
-from ltpml_jax.runtime.files import write_atomic
 
-_MAKE = "make it again with `python -m ltpml_jax.corrupt`"
-_LARGEST = 2**30  # bytes of the content of a file that is read
+SUFFIX = ".safetensors"
+_KEY = "ltpml_jax"  # one entry, as safetensors writes several in an order of chance
+_MAKE = "make it again with `ltpml corrupt`"
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a file holds: states int8 [N, C] of labels.LabelState, how they were made, and `digest` of the states."""
+    """What a file holds: states int8 [N, C] of labels.LabelState, their origin, and `digest` of the states."""
 
     table: np.ndarray
-    facts: dict[str, Any]
+    origin: dict[str, Any]
     digest: str
 
 
@@ -40,48 +50,55 @@ def digest(table: np.ndarray) -> str:
     return found.hexdigest()
 
 
-def save(path: epath.PathLike, table: np.ndarray, facts: dict[str, Any]) -> Manifest:
-    """Writes states int8 [N, C] and facts (what JSON can hold) to `path`, which ends in .npz; returns what is in it.
+def save(path: epath.PathLike, table: np.ndarray, origin: dict[str, Any]) -> Manifest:
+    """Writes states int8 [N, C] and their origin (what JSON can hold) to `path`; returns what is in it.
 
     Raises:
-        UserError: the name ends otherwise, or the file cannot be written.
+        UserError: the name does not end in .safetensors, or the file cannot be written.
     """
     path = epath.Path(path).expanduser()
-    if path.suffix != ".npz":
-        raise UserError(f"{path} does not end in .npz; give the manifest a name that does.")
-    written = np.frombuffer(json.dumps(facts, sort_keys=True, ensure_ascii=False).encode(), np.uint8)
+    if path.suffix != SUFFIX:
+        raise UserError(f"{path} does not end in {SUFFIX}; give the manifest a name that does.")
     table = np.ascontiguousarray(table, np.int8)
-    buffer = io.BytesIO()
-    np.savez(buffer, table=table, facts=written, sha256=_checksum(table, written))  # dates its parts 1980
+    found = Manifest(table, json.loads(_json(origin)), digest(table))
+    entry = _json({"origin": origin, "sha256": _checksum(found)})
+    check_reachable(path)
+    home = _cache() if is_remote(path) else Path(path.parent)
+    unfinished = home / f".incomplete.{path.name}"
     try:
-        write_atomic(path, buffer.getvalue())
-    except OSError as error:
+        unfinished.touch()
+        mode = unfinished.stat().st_mode
+        save_file({"table": table}, unfinished, {_KEY: entry})
+        unfinished.chmod(mode)  # safetensors leaves a file that its owner alone can read
+        if is_remote(path):
+            epath.Path(unfinished).copy(path, overwrite=True)
+            unfinished.unlink()
+        else:
+            unfinished.replace(path)
+    except (OSError, SafetensorError) as error:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
         raise UserError(f"{path} cannot be written ({error}); name a file in a writable folder.") from None
-    return Manifest(table, json.loads(written.tobytes()), digest(table))
+    return found
 
 
 def load(path: epath.PathLike) -> Manifest:
-    """What `save` wrote.
+    """What `save` wrote; the table is memory-mapped.
 
     Raises:
-        UserError: the file is missing, is no manifest, or is damaged.
+        UserError: the file is missing, is no regular file, no manifest or one of an earlier version, or is damaged.
     """
+    file = _local(epath.Path(path).expanduser())
     try:
-        data = epath.Path(path).expanduser().read_bytes()
-    except OSError as error:
-        raise UserError(f"The manifest {path} cannot be read ({error}); {_MAKE}.") from None
-    if not zipfile.is_zipfile(io.BytesIO(data)):
-        raise UserError(f"{path} is not a manifest of candidate sets (an .npz file); {_MAKE}.")
-    try:
-        table, written, stored = _parts(data)
-        facts = dict(json.loads(written.tobytes()))
-    except KeyError as error:
-        raise UserError(f"{path} is not a manifest of candidate sets ({error.args[0]}); {_MAKE}.") from None
-    except Exception as error:  # zipfile, zlib and NumPy each raise kinds of their own
-        raise UserError(f"The manifest {path} is damaged ({error}); {_MAKE}.") from None
-    if not np.array_equal(stored, _checksum(table, written)) or not np.isin(table, list(LabelState)).all():
+        table, entry = _parts(file)
+        content = json.loads(entry)
+        found = Manifest(table, dict(content["origin"]), digest(table))
+        whole = content["sha256"] == _checksum(found)
+    except (SafetensorError, OSError, LookupError, TypeError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is no manifest of candidate sets, or a damaged one ({error}); {_MAKE}.") from None
+    if not whole or any((table[part].view(np.uint8) > LabelState.UNKNOWN).any() for part in blocks(*table.shape)):
         raise UserError(f"The manifest {path} is damaged (its sha256 is another); {_MAKE}.")
-    return Manifest(table, facts, digest(table))
+    return found
 
 
 def check(found: Manifest, states: np.ndarray, name: str) -> None:
@@ -111,21 +128,81 @@ def check(found: Manifest, states: np.ndarray, name: str) -> None:
         )
 
 
-def _parts(data: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Table, facts and checksum; KeyError with a sentence where something is not there."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        if sum(part.file_size for part in archive.infolist()) > _LARGEST:
-            raise ValueError("it unpacks to more than 1 GiB")
-    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        for name in ("table", "facts", "sha256"):
-            if name not in arrays:
-                raise KeyError(f"it has no {name!r}")
-        table, facts, stored = arrays["table"], arrays["facts"], arrays["sha256"]
-    if table.dtype != np.int8 or table.ndim != 2 or facts.dtype != np.uint8:
-        raise KeyError(f"its table is {table.dtype} with {table.ndim} axes")
-    return table, facts, stored
+def _parts(file: Path) -> tuple[np.ndarray, str]:
+    """The table, memory-mapped, and the entry of metadata; ValueError where the file holds something else."""
+    with safe_open(file, framework="numpy") as opened:
+        entry, names = (opened.metadata() or {}).get(_KEY), list(opened.keys())
+        if entry is None or names != ["table"]:
+            raise ValueError(f"it has no metadata {_KEY!r}, or other tensors than 'table'")
+        kind, shape = opened.get_slice("table").get_dtype(), tuple(opened.get_slice("table").get_shape())
+    if kind != "I8" or len(shape) != 2 or 0 in shape:
+        raise ValueError(f"its table is {kind} of shape {shape}")
+    # safetensors has checked that the tensors fill the file from the header to its end.
+    return np.memmap(file, np.int8, "r", file.stat().st_size - shape[0] * shape[1], shape), entry
 
 
-def _checksum(table: np.ndarray, written: np.ndarray) -> np.ndarray:
-    content = hashlib.sha256(digest(table).encode() + written.tobytes())
-    return np.frombuffer(content.digest(), np.uint8)
+def _local(path: epath.Path) -> Path:
+    """The file on this machine: the path itself, or a copy that is made once for a file that is elsewhere."""
+    if not is_remote(path):
+        return _regular(Path(path))
+    check_reachable(path)
+    found = measure(path)
+    if found.size < 0:
+        raise UserError(f"The manifest {path} cannot be read (there is no such file); {_MAKE}.")
+    copy = _cache() / f"{hashlib.sha256(f'{path} {found}'.encode()).hexdigest()[:32]}{SUFFIX}"
+    if not copy.exists():
+        unfinished = copy.with_name(f".incomplete.{os.getpid()}.{copy.name}")
+        path.copy(unfinished, overwrite=True)
+        unfinished.replace(copy)
+    return _regular(copy)
+
+
+def _regular(path: Path) -> Path:
+    """The path itself; UserError where it is no regular file, or a manifest of an earlier version."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a device or a pipe might never end
+            raise OSError("it is no regular file")
+        with open(path, "rb") as file:
+            beginning = file.read(4)
+    except OSError as error:
+        raise UserError(f"The manifest {path} cannot be read ({error}); {_MAKE}.") from None
+    if beginning == b"PK\x03\x04":
+        raise UserError(
+            f"{path} is an .npz file, as earlier versions wrote manifests; make it anew with `{_command(path)}`."
+        )
+    return path
+
+
+def _command(path: Path) -> str:
+    """What makes the content of an .npz manifest anew; in general terms where its origin is not known."""
+    out = f"--out={shlex.quote(str(path.with_suffix(SUFFIX)))}"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.getinfo("facts.npy").file_size > 2**16:
+                raise ValueError
+        with np.load(path, allow_pickle=False) as arrays:
+            facts = json.loads(arrays["facts"].tobytes())
+        given = {"dataset": facts["dataset"], "kind": facts["kind"], **facts["parameters"], "seed": facts["seed"]}
+        if given["kind"] == "import":
+            given = {"dataset": given["dataset"], "import_npy": "FILE"}
+        flags = [f"--{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in given.items()]
+        if not all(re.fullmatch(r"--[a-z_]+=[\w.-]+", flag, re.ASCII) for flag in flags):
+            raise ValueError
+    except Exception:  # zipfile, zlib and NumPy each raise kinds of their own, and the content is anything
+        flags = ["--dataset=NAME", "--kind=KIND"]
+    return " ".join(["ltpml corrupt", *flags, out])
+
+
+def _cache() -> Path:
+    """Where copies of manifests of other machines lie."""
+    place = prepared.cache_home() / "manifests"
+    place.mkdir(parents=True, exist_ok=True)
+    return place
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def _checksum(found: Manifest) -> str:
+    return hashlib.sha256((found.digest + _json(found.origin)).encode()).hexdigest()

@@ -1,8 +1,9 @@
-"""A prepared dataset on disk, and opening it.
+"""A prepared dataset on disk, and opening it without TFDS.
 
 OUT/lt_pml/NAME/1.0.0/ is a TFDS dataset of ArrayRecord shards, which TFDS opens without this package, and three kinds
 of files more: lt_pml.json (classes, groups, counts, skipped images, how it was made), labels-SPLIT.npy (int8 [N, C] of
-labels.LabelState) and cooccurrence.npy (int64 [C, C]: training images in which both classes are positive).
+labels.LabelState) and cooccurrence.npy (int64 [C, C]: training images in which both classes are positive). The folder
+of an embedded dataset, OUT/NAME/1.0.0/, has the same files.
 """
 
 import hashlib
@@ -17,14 +18,19 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from ltpml_jax.data.labels import GROUPS
+from ltpml_jax.data.labels import GROUPS, LabelState
 from ltpml_jax.data.writing.files import check_reachable, is_remote, measure
-from ltpml_jax.data.writing.tfds_format import DATASET, VERSION
 from ltpml_jax.errors import UserError
 
+DATASET = "lt_pml"  # the TFDS name of all prepared datasets; each is a config of it
+VERSION = "1.0.0"
+SUFFIX = "array_record"
+# Field of a record -> the state of the classes that it lists; a class in none of them is a known negative.
+FIELDS = {"labels": LabelState.POSITIVE, "candidates": LabelState.CANDIDATE, "unknown": LabelState.UNKNOWN}
 METADATA = "lt_pml.json"
 COOCCURRENCE = "cooccurrence.npy"
 FORMAT = 1  # of lt_pml.json
+_REMEDY = "prepare it again"
 
 
 @dataclass(frozen=True)
@@ -52,45 +58,60 @@ def labels_file(split: str) -> str:
     return f"labels-{split}.npy"
 
 
+def shards(folder: epath.PathLike, split: str) -> list[Path]:
+    """The files with the records of a split, in order."""
+    return sorted(Path(folder).glob(f"*-{split}.{SUFFIX}-*"))
+
+
 def read_metadata(folder: epath.Path) -> dict[str, Any]:
     """The lt_pml.json of a dataset; UserError where there is none that can be read."""
-    try:
-        metadata = json.loads((folder / METADATA).read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(_damaged(folder, f"{METADATA}: {error}")) from error
-    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
-        raise UserError(_damaged(folder, f"{METADATA} is not of format {FORMAT}"))
-    return metadata
+    return _read_metadata(folder, _REMEDY)
 
 
-def open_folder(folder: epath.PathLike) -> Prepared:
+def open_folder(folder: epath.PathLike, remedy: str = _REMEDY) -> Prepared:
     """Opens a dataset; one on another machine is first copied to the cache of this one (see `cached`).
 
     Raises:
-        UserError: files are missing or damaged. Images are not looked at; ArrayRecord checks those as it reads.
+        UserError: files are missing or damaged; ends with `remedy`, what follows when the folder is deleted. Images
+            are not read; ArrayRecord checks those as it reads them.
     """
     folder = epath.Path(folder).expanduser()
     check_reachable(folder)
-    metadata = read_metadata(folder)
+    metadata = _read_metadata(folder, remedy)
     if is_remote(folder):
         folder = cached(folder, metadata)
     try:
         return _open(folder, metadata)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(_damaged(folder, str(error))) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(_damaged(folder, str(error), remedy)) from error
+
+
+def _read_metadata(folder: epath.Path, remedy: str) -> dict[str, Any]:
+    try:
+        metadata = json.loads((folder / METADATA).read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(_damaged(folder, f"{METADATA}: {error}", remedy)) from error
+    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
+        raise UserError(_damaged(folder, f"{METADATA} is not of format {FORMAT}", remedy))
+    return metadata
 
 
 def _open(folder: epath.Path, metadata: dict[str, Any]) -> Prepared:
     names = tuple(metadata["classes"])
     for file, size in metadata["files"].items():
-        found = measure(folder / file).size
+        found = measure(folder / file).size if Path(file).name == file else -1
         if found != size:
             raise ValueError(f"{file} has {found} bytes, not {size}")
+    for file, digest in metadata.get("sha256", {}).items():  # an embedded dataset's, which are small
+        if hashlib.sha256((folder / file).read_bytes()).hexdigest() != digest:
+            raise ValueError(f"{file} has another sha256")
     states = {split: np.load(folder / labels_file(split), mmap_mode="r") for split in metadata["splits"]}
     for split, table in states.items():
         expected = (metadata["splits"][split]["images"], len(names))
         if table.shape != expected or table.dtype != np.int8:
             raise ValueError(f"{labels_file(split)} is {table.dtype} {table.shape}, not int8 {expected}")
+    if not {"train", "test"} <= states.keys():
+        raise ValueError(f"{METADATA} names the splits {', '.join(states)} only")
     groups = {group: np.isin(np.arange(len(names)), metadata["groups"][group]) for group in GROUPS}
     return Prepared(folder, names, groups, states, metadata)
 
@@ -99,10 +120,10 @@ def cached(folder: epath.Path, metadata: dict[str, Any]) -> epath.Path:
     """A copy of a remote dataset in ~/.cache/ltpml_jax ($XDG_CACHE_HOME/ltpml_jax), made once.
 
     Its name is a hash of the address and of lt_pml.json, so a dataset that is prepared anew is copied anew. Old copies
-    stay until somebody deletes them.
+    stay until they are deleted.
     """
-    said = json.dumps([str(folder), metadata], sort_keys=True)
-    place = cache_home() / "datasets" / hashlib.sha256(said.encode()).hexdigest()[:32]
+    content = json.dumps([str(folder), metadata], sort_keys=True)
+    place = cache_home() / "datasets" / hashlib.sha256(content.encode()).hexdigest()[:32]
     copy = place / DATASET / folder.parent.name / VERSION  # the names that TFDS looks for
     if not copy.exists():
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -122,5 +143,5 @@ def cache_home() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ltpml_jax"
 
 
-def _damaged(folder: epath.Path, what: str) -> str:
-    return f"The prepared dataset in {folder} is damaged ({what}); delete that folder and prepare it again."
+def _damaged(folder: epath.Path, what: str, remedy: str) -> str:
+    return f"The prepared dataset in {folder} is damaged ({what}); delete that folder and {remedy}."

@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ltpml_jax.data import manifest, sampler, source, streams
+from ltpml_jax.data import datasets, manifest, sampler, streams
+from ltpml_jax.data.datasets import Split
 from ltpml_jax.data.label_rows import LabelRows
 from ltpml_jax.data.labels import LabelState, is_clean
-from ltpml_jax.data.records import Split
 from ltpml_jax.errors import UserError
 from ltpml_jax.methods import priors
 from ltpml_jax.methods.settings import Config
@@ -21,7 +21,7 @@ class Setting(NamedTuple):
     [V, C], 1 for every class that may be present; digest: sha256 of all states before the split.
     """
 
-    dataset: source.Dataset
+    dataset: datasets.Dataset
     train: np.ndarray
     held_out: Split
     validation: np.ndarray
@@ -38,10 +38,10 @@ def make_setting(config: Config) -> Setting:
 
     With `estimated` priors nothing here depends on the true labels but through the candidate sets.
 
-    Raises UserError where the config asks for true labels that the dataset does not have, and for what `source.load`,
+    Raises UserError where the config asks for true labels that the dataset does not have, and for what `datasets.load`,
     `manifest.load` and the samplers refuse.
     """
-    dataset = source.load(config.data.name, config.data.dir)
+    dataset = datasets.load(config.data.name, config.data.dir)
     candidates = candidate_sets(config, dataset)
     train, held = split_validation(len(candidates), config.data.validation, config.data.candidate_seed)
     held_out, validation, judged_by = dataset.train, held, candidates.of(held)
@@ -69,7 +69,7 @@ def make_setting(config: Config) -> Setting:
     )
 
 
-def candidate_sets(config: Config, dataset: source.Dataset) -> LabelRows:
+def candidate_sets(config: Config, dataset: datasets.Dataset) -> LabelRows:
     """Candidate sets of all training images: from the config's file, or drawn, or as annotators left them."""
     data, states = config.data, dataset.train.labels
     everyone = np.arange(len(states))
@@ -101,7 +101,7 @@ def origin(config: Config) -> str:
     return f"candidates of {data.candidates}" if data.candidates else f"partial rate {data.partial_rate:g}"
 
 
-def _truth(dataset: source.Dataset, field: str) -> LabelRows:
+def _truth(dataset: datasets.Dataset, field: str) -> LabelRows:
     """The true training labels; UserError where the dataset does not know them and `field` asks for them."""
     if is_clean(dataset.train.labels):
         return LabelRows(dataset.train.labels, np.arange(len(dataset.train.labels)), "negative")

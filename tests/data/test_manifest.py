@@ -1,139 +1,248 @@
 import hashlib
-import io
 import json
+import os
 import pickle
-import struct
+import subprocess
+import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from ltpml_jax.data import manifest
+from ltpml_jax.data.label_rows import LabelRows
 from ltpml_jax.data.labels import LabelState
 from ltpml_jax.errors import UserError
 
 NEGATIVE, POSITIVE, CANDIDATE, UNKNOWN = LabelState
 TABLE = np.array([[0, 2, 3], [1, 0, 2]], np.int8)
-FACTS = {"kind": "partial", "parameters": {"rate": 0.3}, "seed": 1, "dataset": "vögel", "source": "0" * 64}
-GOLDEN = "41ccf453d7bbfcaedb2f0a71bca582fcd8074ebc43776570f84530f26f5cb183"  # of the file that they give
+ORIGIN = {"kind": "partial", "parameters": {"rate": 0.3}, "seed": 1, "dataset": "vögel", "source": "0" * 64}
+GOLDEN = "76ce05eb59494e86dcb407867caf33e276457f20587a1faa2732b356c5c97a04"  # of the file that they give
 
 
 @pytest.fixture
-def path(tmp_path):
-    manifest.save(tmp_path / "some.npz", TABLE, FACTS)
-    return tmp_path / "some.npz"
+def path(tmp_path) -> Path:
+    manifest.save(tmp_path / "some.safetensors", TABLE, ORIGIN)
+    return tmp_path / "some.safetensors"
 
 
 def refusal(path) -> str:
     with pytest.raises(UserError) as caught:
         manifest.load(path)
     text = str(caught.value)
-    assert str(path) in text and "; make it again with `python -m ltpml_jax.corrupt`." in text, text
+    assert str(path) in text and "; make it again with `ltpml corrupt`." in text, text
     return text
+
+
+def entry(path: Path) -> str:
+    with safe_open(path, framework="numpy") as opened:
+        return opened.metadata()["ltpml_jax"]
 
 
 def test_a_manifest_comes_back_as_it_was_saved(path):
     found = manifest.load(path)
     assert found.table.tolist() == TABLE.tolist() and found.table.dtype == np.int8
-    assert found.facts == FACTS
+    assert found.origin == ORIGIN
     assert found.digest == hashlib.sha256(b"int8[2,3]" + bytes([0, 2, 3, 1, 0, 2])).hexdigest()
 
 
 def test_equal_content_gives_equal_bytes(path, tmp_path):
-    manifest.save(tmp_path / "other.npz", TABLE.astype(np.int64), dict(reversed(FACTS.items())))
-    assert (tmp_path / "other.npz").read_bytes() == path.read_bytes()
+    manifest.save(tmp_path / "other.safetensors", TABLE.astype(np.int64), dict(reversed(ORIGIN.items())))
+    assert (tmp_path / "other.safetensors").read_bytes() == path.read_bytes()
     assert hashlib.sha256(path.read_bytes()).hexdigest() == GOLDEN
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["other.npz", "some.npz"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["other.safetensors", "some.safetensors"]
 
 
-def test_numpy_reads_it_without_objects(path):
-    with np.load(path, allow_pickle=False) as arrays:
-        assert arrays["table"].tolist() == TABLE.tolist()
-        assert json.loads(arrays["facts"].tobytes()) == FACTS
+def test_others_may_read_it_as_the_umask_says(path, tmp_path):
+    (tmp_path / "plain").write_text("")
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-def test_every_damaged_byte_of_its_content_is_found(path):
+def test_safetensors_reads_it(path):
+    with safe_open(path, framework="numpy") as opened:
+        assert opened.get_tensor("table").tolist() == TABLE.tolist()
+    assert json.loads(entry(path))["origin"] == ORIGIN
+
+
+def test_every_damaged_byte_is_found(path):
     data = path.read_bytes()
-    with zipfile.ZipFile(path) as archive:
-        parts = {part.header_offset: part.file_size for part in archive.infolist()}
-    for header, size in parts.items():
-        start = header + 30 + sum(struct.unpack_from("<HH", data, header + 26))  # the name and a field of extras
-        for place in range(start, start + size):
-            path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
-            refusal(path)
+    for place in range(len(data)):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        refusal(path)
 
 
 def test_every_truncation_is_refused(path):
     data = path.read_bytes()
-    for end in range(0, len(data), 7):
+    for end in range(len(data)):
         path.write_bytes(data[:end])
-        assert "is not a manifest" in refusal(path) or "is damaged" in refusal(path)
+        assert "is no manifest of candidate sets, or a damaged one" in refusal(path)
+    path.write_bytes(data + b"\0")
+    assert "is no manifest of candidate sets, or a damaged one" in refusal(path)
 
 
-def test_content_that_was_changed_along_with_its_zip_is_found(path):
-    with np.load(path) as arrays:
-        parts = dict(arrays)
-    for name, changed in (("table", TABLE * 0), ("facts", np.frombuffer(b'{"kind": "keep"}', np.uint8))):
-        np.savez(path, **(parts | {name: changed}))
+def test_content_that_was_changed_along_with_its_file_is_found(path):
+    kept = entry(path)
+    for table, text in (
+        (TABLE * 0, kept),
+        (TABLE, kept.replace("partial", "missing")),
+        (TABLE.reshape(3, 2), kept),
+    ):
+        save_file({"table": table}, path, {"ltpml_jax": text})
         assert "is damaged (its sha256 is another)" in refusal(path)
 
 
 def test_other_files_are_told_from_manifests(path, tmp_path):
-    assert "cannot be read" in refusal(tmp_path / "none.npz")
-    assert "cannot be read" in refusal(tmp_path)
+    kept = entry(path)
+    assert "cannot be read" in refusal(tmp_path / "none.safetensors")
+    assert "cannot be read (it is no regular file)" in refusal(tmp_path)
     for data in (b"", b"some text", pickle.dumps(TABLE)):
         path.write_bytes(data)
-        assert "is not a manifest of candidate sets (an .npz file)" in refusal(path)
-    np.savez(path, weights=TABLE)
-    assert "is not a manifest of candidate sets (it has no 'table')" in refusal(path)
-    np.savez(path, table=TABLE.astype(float), facts=np.zeros(1, np.uint8), sha256=np.zeros(32, np.uint8))
-    assert "is not a manifest of candidate sets (its table is float64 with 2 axes)" in refusal(path)
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("readme.txt", "hello")
-    assert "is not a manifest" in refusal(path)
+        assert "is no manifest of candidate sets" in refusal(path)
+    for tensors in ({}, {"weights": TABLE}, {"table": TABLE, "more": TABLE}):
+        save_file(tensors, path, {"ltpml_jax": kept})
+        assert "or other tensors than 'table'" in refusal(path)
+    save_file({"table": TABLE}, path)
+    assert "it has no metadata 'ltpml_jax'" in refusal(path)
+    for table in (TABLE.astype(np.float32), TABLE.view(np.uint8), TABLE[0], TABLE[:0]):
+        save_file({"table": np.ascontiguousarray(table)}, path, {"ltpml_jax": kept})
+        assert "its table is " in refusal(path)
+    for text in ("", "[]", "{}", "1", '{"origin": 1, "sha256": 2}', "[" * 100_000, '{"origin": {"a": "\\ud800"}}'):
+        save_file({"table": TABLE}, path, {"ltpml_jax": text})
+        assert "is no manifest of candidate sets" in refusal(path)
 
 
-def test_objects_in_it_are_never_unpickled(path, tmp_path):
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_what_might_never_end_is_not_read(tmp_path, kind):
+    path = tmp_path / "some.safetensors"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    assert "cannot be read (it is no regular file)" in refusal(path)
+
+
+def test_states_that_do_not_exist_are_refused(path):
+    for wrong in (TABLE + 4, -TABLE):
+        manifest.save(path, wrong, ORIGIN)
+        assert "is damaged" in refusal(path)
+
+
+def test_names_and_folders_that_do_not_do_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"some\.npz does not end in \.safetensors; "):
+        manifest.save(tmp_path / "some.npz", TABLE, ORIGIN)
+    (tmp_path / "folder.safetensors").mkdir()
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "none/some.safetensors", tmp_path / "folder.safetensors", tmp_path / "file/a.safetensors"):
+        with pytest.raises(UserError, match=rf"{path} cannot be written \(.*; name a file in a writable folder"):
+            manifest.save(path, TABLE, ORIGIN)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "folder.safetensors"]
+
+
+def save_as_before(path: Path, facts: object, **more: np.ndarray) -> None:
+    """An .npz, as earlier versions wrote manifests."""
+    written = np.frombuffer(json.dumps(facts, sort_keys=True, ensure_ascii=False).encode(), np.uint8)
+    np.savez(path, **({"table": TABLE, "facts": written, "sha256": np.zeros(32, np.uint8)} | more))
+
+
+GENERAL = "--dataset=NAME --kind=KIND"
+KEPT = {"rate": 0.4, "keep_one": True}
+OLDER = [
+    (ORIGIN | {"dataset": "voc_mlt"}, "--dataset=voc_mlt --kind=partial --rate=0.3 --seed=1"),
+    (
+        ORIGIN | {"dataset": "my-data", "kind": "missing", "parameters": KEPT, "seed": 0},
+        "--dataset=my-data --kind=missing --keep_one=true --rate=0.4 --seed=0",
+    ),
+    (ORIGIN | {"dataset": "a", "kind": "single", "parameters": {}}, "--dataset=a --kind=single --seed=1"),
+    ({"dataset": "a", "kind": "import", "parameters": {}, "seed": None}, "--dataset=a --import_npy=FILE"),
+    (ORIGIN | {"dataset": "$(rm -r ~)"}, GENERAL),
+    (ORIGIN | {"parameters": {"rate": [1]}}, GENERAL),
+    ({"kind": "partial"}, GENERAL),
+    ([1], GENERAL),
+]
+
+
+@pytest.mark.parametrize(("facts", "flags"), OLDER)
+def test_an_older_manifest_is_refused_with_the_command_that_makes_it_anew(tmp_path, facts, flags):
+    path = tmp_path / "older.npz"
+    save_as_before(path, facts)
+    with pytest.raises(UserError) as caught:
+        manifest.load(path)
+    assert str(caught.value) == (
+        f"{path} is an .npz file, as earlier versions wrote manifests; make it anew with "
+        f"`ltpml corrupt {flags} --out={path.with_suffix('.safetensors')}`."
+    )
+
+
+def test_a_hostile_older_manifest_is_neither_run_nor_unpacked(tmp_path):
     class Attack:
         def __reduce__(self):
             return open, (str(tmp_path / "canary"), "w")
 
-    np.savez(path, table=np.array([[Attack()]], object), facts=np.zeros(1, np.uint8), sha256=np.zeros(32, np.uint8))
-    assert "is damaged" in refusal(path)
+    path = tmp_path / "older.npz"
+    for facts in (np.array([Attack()], object), np.zeros(2**27, np.uint8)):
+        np.savez_compressed(path, facts=facts)
+        with pytest.raises(UserError, match=GENERAL):
+            manifest.load(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    with pytest.raises(UserError, match=GENERAL):
+        manifest.load(path)
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(UserError, match=GENERAL):
+        manifest.load(path)
     assert not (tmp_path / "canary").exists()
 
 
-def test_an_archive_that_unpacks_to_gigabytes_is_refused(path):
-    data = path.read_bytes()
-    directory = data.index(b"PK\x01\x02")
-    path.write_bytes(data[: directory + 24] + struct.pack("<I", 2**31) + data[directory + 28 :])
-    assert "it unpacks to more than 1 GiB" in refusal(path)
+def test_a_loaded_table_stays_in_its_file_on_the_way_to_other_processes(tmp_path):
+    path = tmp_path / "large.safetensors"
+    table = np.random.default_rng(0).integers(0, 4, (20_000, 20)).astype(np.int8)
+    manifest.save(path, table, ORIGIN)
+    rows = LabelRows(manifest.load(path).table, np.arange(20_000), "candidate")
+    packed = pickle.dumps(rows)
+    assert len(packed) < 20_000 * 8 + 2000  # the numbers of its rows, and no states
+    np.testing.assert_array_equal(pickle.loads(packed)[7:9], table[7:9] != NEGATIVE)
 
 
-def test_a_shape_that_the_content_does_not_have_is_refused(path):
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "|i1", "fortran_order": False, "shape": (2**30, 2**30)})
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("table.npy", header.getvalue())
-        archive.writestr("facts.npy", b"")
-        archive.writestr("sha256.npy", b"")
-    assert "is damaged" in refusal(path)
+# 64 MiB of states; what a process may allocate beyond what it has is limited to half of that.
+LARGE = """
+import re, resource, sys
+from pathlib import Path
+import numpy as np
+from ltpml_jax.data import manifest
+table = np.random.default_rng(0).integers(0, 4, (2**20, 64), np.int8)
+path = Path(sys.argv[1])
+digest = manifest.save(path, table, {}).digest
+del table
+has = int(re.search(r"VmData:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+resource.setrlimit(resource.RLIMIT_DATA, (has + 2**25, has + 2**25))
+found = manifest.load(path)
+manifest.check(found, found.table, "itself")
+assert found.digest == digest
+"""
 
 
-def test_states_that_do_not_exist_are_refused(path):
-    manifest.save(path, TABLE + 4, FACTS)
-    assert "is damaged" in refusal(path)
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc and the limit are Linux's")
+def test_loading_makes_no_copy_of_the_table(tmp_path):
+    command = [sys.executable, "-c", LARGE, str(tmp_path / "large.safetensors")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
 
 
-def test_names_and_folders_that_do_not_do_are_refused(tmp_path):
-    with pytest.raises(UserError, match=r"some\.npy does not end in \.npz; "):
-        manifest.save(tmp_path / "some.npy", TABLE, FACTS)
-    with pytest.raises(UserError, match=r"some\.npz cannot be written"):
-        manifest.save(tmp_path / "none" / "some.npz", TABLE, FACTS)
+def test_manifests_live_on_other_machines_too(bucket, tmp_path):
+    path = f"{bucket}/some.safetensors"
+    assert "cannot be read (there is no such file)" in refusal(path)
+    for table in (TABLE, TABLE[:, :2]):
+        manifest.save(path, table, ORIGIN)
+        for _ in range(2):
+            assert manifest.load(path).table.tolist() == table.tolist()
+    assert len(list((tmp_path / "cache/ltpml_jax/manifests").iterdir())) == 2
 
 
 def found(table: np.ndarray) -> manifest.Manifest:
-    return manifest.Manifest(table.astype(np.int8), FACTS, manifest.digest(table))
+    return manifest.Manifest(table.astype(np.int8), ORIGIN, manifest.digest(table))
 
 
 def test_a_table_that_can_belong_to_a_dataset_is_accepted():

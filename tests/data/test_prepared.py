@@ -1,15 +1,15 @@
 """Opening prepared datasets: by TFDS alone, on another machine, and damaged ones with one sentence."""
 
+import json
+import os
 import subprocess
 import sys
 
-import fsspec
 import numpy as np
 import pytest
 from etils import epath
-from fsspec.implementations.memory import MemoryFileSystem
 
-from ltpml_jax.data import prepared, source
+from ltpml_jax.data import datasets, prepared
 from ltpml_jax.data.listing import ListedSplit, Listing
 from ltpml_jax.data.writing import writer
 from ltpml_jax.errors import UserError
@@ -96,34 +96,41 @@ def test_damage_is_named(out):
     damaged(folder, "lt_pml.json")
 
 
-@pytest.fixture
-def bucket(monkeypatch, tmp_path):
-    """gs:// served from the memory of this process, and a cache of its own."""
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"files": []},
+        {"files": {"../../../../etc/passwd": os.path.getsize("/etc/passwd")}},
+        {"splits": []},
+        {"splits": {"train": {"images": 4}}},
+        {"splits": {"test": 4}},
+        {"classes": 2},
+        {"groups": None},
+        {"sha256": {"labels-test.npy": "0"}},
+    ],
+)
+def test_metadata_that_is_not_as_written_is_damage(out, changed):
+    folder = prepared.folder_of("my-data", out)
+    metadata = json.loads((folder / prepared.METADATA).read_text())
+    (folder / prepared.METADATA).write_text(json.dumps(metadata | changed))
+    damaged(folder, "")
 
-    class Bucket(MemoryFileSystem):
-        protocol = ("gs", "gcs")
-        store: dict = {}  # noqa: RUF012  (fsspec's own layout)
-        pseudo_dirs: list = [""]  # noqa: RUF012
-        cachable = False
 
-        @classmethod
-        def _strip_protocol(cls, path):
-            return super()._strip_protocol(str(path).replace("gs://", "memory://"))
-
-    fsspec.register_implementation("gcs", Bucket, clobber=True)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return "gs://bucket/data"
+def test_metadata_of_endless_depth_is_damage(out):
+    folder = prepared.folder_of("my-data", out)
+    (folder / prepared.METADATA).write_text("[" * 1_000_000)
+    damaged(folder, "lt_pml.json")
 
 
 def test_datasets_live_on_other_machines_too(bucket, listing, tmp_path):
     writer.write("my-data", listing, bucket, jobs=1)
     assert (epath.Path(bucket) / "lt_pml/my-data/1.0.0/lt_pml.json").exists()
     assert writer.write("my-data", listing, bucket, jobs=1).was_there
-    first = source.load("my-data", bucket)
+    first = datasets.load("my-data", bucket)
     np.testing.assert_array_equal(first.train.labels, STATES)
     assert first.train.records[2]["image"] == epath.Path(listing.splits["train"].paths[2]).read_bytes()
     copies = list((tmp_path / "cache/ltpml_jax/datasets").iterdir())
-    source.load("my-data", bucket)
+    datasets.load("my-data", bucket)
     assert list((tmp_path / "cache/ltpml_jax/datasets").iterdir()) == copies and len(copies) == 1
 
 
@@ -136,4 +143,4 @@ def test_images_live_on_other_machines_too(bucket, listing, tmp_path):
         epath.Path(path).write_bytes(epath.Path(local).read_bytes())
     there = ListedSplit(split.ids, paths, split.states)
     writer.write("far", Listing(listing.class_names, {"train": there, "test": there}), tmp_path, jobs=1)
-    assert source.load("far", str(tmp_path)).test.records[1]["image"] == epath.Path(split.paths[1]).read_bytes()
+    assert datasets.load("far", str(tmp_path)).test.records[1]["image"] == epath.Path(split.paths[1]).read_bytes()

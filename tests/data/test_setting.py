@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from ltpml_jax.data import corruption, manifest, source
+from ltpml_jax.data import corruption, datasets, manifest
 from ltpml_jax.data.labels import LabelState
 from ltpml_jax.data.setting import Setting, make_setting, origin, split_validation
 from ltpml_jax.errors import UserError
@@ -39,7 +39,7 @@ def test_a_run_with_estimated_priors_hangs_on_candidates_alone(monkeypatch):
     one = make(data__validation=0.1)
     table = candidate_sets(truth(one), 0.3, 0)
     liar = dataclasses.replace(one.dataset.train, labels=LabelState.CANDIDATE * table)
-    monkeypatch.setattr(source, "load", lambda *_: dataclasses.replace(one.dataset, train=liar))
+    monkeypatch.setattr(datasets, "load", lambda *_: dataclasses.replace(one.dataset, train=liar))
     other = make(data__validation=0.1, data__partial_rate=0.0)
     for name in set(Setting._fields) - {"dataset", "held_out", "prior"}:
         mine, theirs = getattr(one, name), getattr(other, name)
@@ -85,14 +85,14 @@ def test_a_validation_split_that_leaves_nothing_is_refused():
         make(data__validation=0.9999)
 
 
-def with_splits(monkeypatch, **splits) -> source.Dataset:
+def with_splits(monkeypatch, **splits) -> datasets.Dataset:
     """digits_mlt with other labels, by split, as if annotators had left them so."""
     dataset = make().dataset
     changed = {name: dataclasses.replace(dataset.test, labels=labels) for name, labels in splits.items()}
     if "train" in changed:
         changed["train"] = dataclasses.replace(dataset.train, labels=splits["train"])
     other = dataclasses.replace(dataset, **changed)
-    monkeypatch.setattr(source, "load", lambda *_: other)
+    monkeypatch.setattr(datasets, "load", lambda *_: other)
     return other
 
 
@@ -165,7 +165,7 @@ def test_split_validation_of_nothing_and_of_everything():
 def test_candidates_of_a_file_take_the_place_of_drawn_ones(tmp_path):
     drawn = make(data__candidate_seed=5)
     table = corruption.partial(truth(drawn), 0.3, 5)
-    path = tmp_path / "mine.npz"
+    path = tmp_path / "mine.safetensors"
     manifest.save(path, table, {"kind": "partial"})
     config = runs.config(data__candidates=str(path), data__partial_rate=0.9)
     loaded = make_setting(config)
@@ -175,6 +175,6 @@ def test_candidates_of_a_file_take_the_place_of_drawn_ones(tmp_path):
 
 def test_candidates_of_other_images_are_refused(tmp_path):
     table = corruption.partial(truth(make()), 0.3, 0)[::-1]
-    manifest.save(tmp_path / "other.npz", table, {"kind": "partial"})
+    manifest.save(tmp_path / "other.safetensors", table, {"kind": "partial"})
     with pytest.raises(UserError, match="contradict .* labels of digits_mlt"):
-        make(data__candidates=str(tmp_path / "other.npz"))
+        make(data__candidates=str(tmp_path / "other.safetensors"))

@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 from ltpml_jax.data import prepared
-from ltpml_jax.data.embedded import EMBEDDED
+from ltpml_jax.data.digits_mlt import EMBEDDED
 from ltpml_jax.data.listing import Listing
 from ltpml_jax.data.writing.files import File
 from ltpml_jax.errors import UserError

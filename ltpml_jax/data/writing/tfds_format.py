@@ -1,4 +1,7 @@
-"""The part of a prepared dataset that TFDS reads: features, names of shards, dataset_info.json; no TensorFlow."""
+"""The part of a prepared dataset that TFDS reads: features, names of shards, dataset_info.json; no TensorFlow.
+
+TFDS is imported by the functions that need it: a command that refuses its flags should not wait for it.
+"""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -6,23 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
 from etils import epath
-from tensorflow_datasets.core import dataset_info, example_serializer, naming, splits
 
-from ltpml_jax.data.labels import LabelState
-
-DATASET = "lt_pml"  # the TFDS name of all prepared datasets; each is a config of it
-VERSION = "1.0.0"
-SUFFIX = "array_record"
-# Field of a record -> the state of the classes that it lists; a class in none of them is a known negative.
-FIELDS = {"labels": LabelState.POSITIVE, "candidates": LabelState.CANDIDATE, "unknown": LabelState.UNKNOWN}
+from ltpml_jax.data.prepared import DATASET, FIELDS, SUFFIX, VERSION
 
 
 @functools.cache
 def features(class_names: tuple[str, ...]) -> Any:
     """The TFDS features of a record: image, labels, candidates, unknown, index, id."""
+    import tensorflow_datasets as tfds
+
     classes = {field: tfds.features.Sequence(tfds.features.ClassLabel(names=list(class_names))) for field in FIELDS}
     image = tfds.features.Image(shape=(None, None, 3))
     return tfds.features.FeaturesDict({"image": image, **classes, "index": np.int64, "id": tfds.features.Text()})
@@ -30,6 +27,8 @@ def features(class_names: tuple[str, ...]) -> Any:
 
 def serialize(class_names: tuple[str, ...], image: bytes, states: np.ndarray, index: int, name: str) -> bytes:
     """One record: the encoded image as it is, states int8 [C], index in the split, id."""
+    from tensorflow_datasets.core import example_serializer
+
     form = features(class_names)
     classes = {field: np.flatnonzero(states == state).tolist() for field, state in FIELDS.items()}
     encoded = form.encode_example({"image": image, **classes, "index": index, "id": name})
@@ -59,6 +58,9 @@ def write_info(
     sizes: Mapping[str, int],
 ) -> None:
     """Writes what TFDS needs beside the shards: lengths of the shards and bytes, by split."""
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core import dataset_info, naming, splits
+
     identity = dataset_info.DatasetIdentity(
         name=DATASET, config_name=config, version=tfds.core.Version(VERSION), data_dir=str(folder), module_name=""
     )

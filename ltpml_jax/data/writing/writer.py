@@ -63,6 +63,7 @@ def write(
         try:
             rest, skipped = _write_shards(listing, files, home, jobs, skip_bad)
             notes = [*listing.notes, *bad.changes(listing, rest)]
+            metadata_files.write_info(home / "incomplete", name, rest)
             metadata = metadata_files.write(home / "incomplete", rest, {**said, "skipped": skipped, "notes": notes})
             _publish(home, folder)
         except OSError as error:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ltpml_jax.data import prepared, source
+from ltpml_jax.data import datasets, prepared
 from ltpml_jax.data.listing import ListedSplit, Listing
 from ltpml_jax.data.writing import shards, writer
 from ltpml_jax.errors import UserError
@@ -63,7 +63,7 @@ def test_records_hold_the_files_as_they_are_in_order(tree, several, tmp_path):
     listing = listing_of(tree)
     written = writer.write("mine", listing, tmp_path, jobs=1, arguments={"images": "here"})
     assert not written.was_there and written.metadata["arguments"] == {"images": "here"}
-    dataset = source.load("mine", str(tmp_path))
+    dataset = datasets.load("mine", str(tmp_path))
     assert dataset.class_names == NAMES
     for split, listed in ((dataset.train, listing.splits["train"]), (dataset.test, listing.splits["test"])):
         np.testing.assert_array_equal(split.labels, listed.states)
@@ -97,7 +97,7 @@ def test_another_dataset_of_that_name_is_replaced_only_when_asked(tree, tmp_path
     with pytest.raises(UserError, match="holds another dataset .* --overwrite"):
         writer.write("mine", other, tmp_path, jobs=1)
     assert not writer.write("mine", other, tmp_path, jobs=1, overwrite=True).was_there
-    assert len(source.load("mine", str(tmp_path)).train.records) == 20
+    assert len(datasets.load("mine", str(tmp_path)).train.records) == 20
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a/b", "../a", "a:1", "-a", "é"])
@@ -148,7 +148,7 @@ def test_bad_images_can_be_left_out(tree, several, tmp_path):
         ("train", "no 8"),
         ("test", "no 33"),
     ]
-    dataset = source.load("mine", str(tmp_path / "out"))
+    dataset = datasets.load("mine", str(tmp_path / "out"))
     kept = [row for row in range(30) if row not in (3, 8)]
     np.testing.assert_array_equal(dataset.train.labels, listing.splits["train"].states[kept])
     assert [record["id"] for record in dataset.train.records] == [f"no {row}" for row in kept]
