@@ -6,8 +6,9 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from ltpml_jax import cluster, preflight, train, watchdog
+from ltpml_jax import cluster, train, watchdog
 from ltpml_jax.cli import launch
+from ltpml_jax.commands import preflight
 from ltpml_jax.config import validate
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file, after a colon its argument.")

@@ -94,7 +94,7 @@ def command(workdir: Path, **changes: Any) -> list[str]:
 
 def python(module: str) -> list[str]:
     """The start of the command line of one of the package's programs."""
-    return [sys.executable, "-m", f"ltpml_jax.{module}"]
+    return [sys.executable, "-m", f"ltpml_jax.{module}" if module == "main" else f"ltpml_jax.commands.{module}"]
 
 
 def environment() -> dict[str, str]:

@@ -73,10 +73,11 @@ def command(place: Path, dataset: str, **options: str) -> list[str]:
 MANY = """
 import contextlib, io, json, sys
 from absl import flags
-from ltpml_jax import cli, prepare
+from ltpml_jax import cli
+from ltpml_jax.commands import prepare
 outcomes = []
 for arguments in json.load(sys.stdin):
-    for flag in flags.FLAGS.flags_by_module_dict()["ltpml_jax.prepare"]:
+    for flag in flags.FLAGS.flags_by_module_dict()["ltpml_jax.commands.prepare"]:
         flag.unparse()
     sys.argv = ["prepare", *arguments]
     with contextlib.redirect_stdout(io.StringIO()) as output, contextlib.redirect_stderr(io.StringIO()) as errors:

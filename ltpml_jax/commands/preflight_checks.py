@@ -149,7 +149,7 @@ def _the_same() -> str:
 @functools.cache
 def _source_digest() -> str:
     """Tells two checkouts of one version apart."""
-    root, digest = Path(__file__).parent, hashlib.sha256()
+    root, digest = Path(__file__).parents[1], hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         digest.update(f"{path.relative_to(root)}\n".encode() + path.read_bytes())
     return digest.hexdigest()[:12]

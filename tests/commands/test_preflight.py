@@ -10,7 +10,8 @@ from collections import namedtuple
 
 import jax
 
-from ltpml_jax import cluster, preflight, preflight_checks, setup, watchdog
+from ltpml_jax import cluster, setup, watchdog
+from ltpml_jax.commands import preflight, preflight_checks
 from ltpml_jax.config import settle
 from ltpml_jax.data import source
 from ltpml_jax.methods import build
@@ -167,7 +168,7 @@ def pair(workdirs, changes=({}, {})) -> list[list[str]]:
         names = {"JAX_COORDINATOR_ADDRESS": f"localhost:{port}", "JAX_NUM_PROCESSES": 2, "JAX_PROCESS_ID": number}
         env = runs.environment() | {name: str(value) for name, value in names.items()}
         told = [str(workdirs[number]), str(runs.data_dir()), json.dumps(changes[number])]
-        command = [sys.executable, "-m", "tests.preflight_peer", *told]
+        command = [sys.executable, "-m", "tests.commands.preflight_peer", *told]
         pipe = subprocess.PIPE
         started.append(subprocess.Popen(command, cwd=runs.ROOT, env=env, stdout=pipe, stderr=pipe, text=True))
     try:

@@ -1,6 +1,7 @@
-"""One of two processes that check their machines, for tests/test_preflight.py.
+"""One of two processes that check their machines, for tests/commands/test_preflight.py.
 
-`python -m tests.preflight_peer WORKDIR DATA_DIR CHANGES` with JAX's variables of a run; CHANGES is JSON of a config.
+`python -m tests.commands.preflight_peer WORKDIR DATA_DIR CHANGES` with JAX's variables of a run; CHANGES is JSON of a
+config.
 """
 
 import json
@@ -8,7 +9,8 @@ import sys
 from pathlib import Path
 
 from configs import digits_mlt
-from ltpml_jax import cluster, preflight
+from ltpml_jax import cluster
+from ltpml_jax.commands import preflight
 
 
 def main() -> None:

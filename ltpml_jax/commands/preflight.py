@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import jax
 
 from ltpml_jax import cluster, watchdog
+from ltpml_jax.commands.preflight_checks import Facts, Look, Looks
 from ltpml_jax.config import check_workdir
 from ltpml_jax.errors import UserError
-from ltpml_jax.preflight_checks import Facts, Look, Looks
 from ltpml_jax.types import Config
 
 MARK = ".preflight-"
