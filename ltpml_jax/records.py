@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tensorboardX import SummaryWriter
 
 from ltpml_jax.errors import UserError
 
@@ -31,7 +30,7 @@ class Records:
         temporary = self.path.with_suffix(".tmp")
         temporary.write_text("".join(kept))
         temporary.replace(self.path)
-        self.events = SummaryWriter(str(workdir / EVENTS), purge_step=step + 1)
+        self.events = event_writer(workdir / EVENTS, step + 1)
 
     def write(self, lines: list[dict[str, Any]]) -> None:
         """Append records, each with its `step`; numbers also become TensorBoard scalars."""
@@ -67,6 +66,23 @@ class Records:
         """Close the event file."""
         if self.events:
             self.events.close()
+
+
+def event_writer(folder: Path, purge_step: int) -> Any:
+    """tensorboardX's SummaryWriter, which hides events of `purge_step` and later from before.
+
+    When tensorboardX is imported it imports torch and comet_ml, where they are installed, though scalars need neither:
+    5 s for torch. So it finds them absent.
+    """
+    absent = {"torch", "comet_ml"} - sys.modules.keys()
+    for name in absent:
+        sys.modules[name] = None  # pyright: ignore[reportArgumentType]: None makes its import raise ImportError
+    try:
+        from tensorboardX import SummaryWriter
+    finally:
+        for name in absent:
+            del sys.modules[name]
+    return SummaryWriter(str(folder), purge_step=purge_step)
 
 
 def unreadable(workdir: Path) -> list[int]:
