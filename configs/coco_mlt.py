@@ -1,6 +1,6 @@
 """NDLP on COCO-MLT; the argument is the partial rate, 0.05 or 0.1 in the paper.
 
-python -m ltpml_jax.prepare --dataset=coco_mlt --appendix=APPENDIX --images=DATA
+ltpml prepare --dataset=coco_mlt --appendix=APPENDIX --images=DATA
 python -m ltpml_jax.main --config=configs/coco_mlt.py:0.05 --workdir=runs/coco
 
 Published for NDLP (mAP in %, Total, Head / Medium / Tail; with the true counts and lists, see coco_mlt_reference.py):

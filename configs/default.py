@@ -14,7 +14,7 @@ def get_config() -> Config:
     config.data.name = "digits_mlt"  # an embedded dataset (digits_mlt, digits_identity) or one that was prepared
     config.data.dir = "~/tensorflow_datasets"  # where datasets lie, on any path that etils.epath opens
     config.data.labels = "candidates"  # what training sees: candidates | clean (a ceiling, not LT-PML)
-    config.data.candidates = ""  # a manifest of candidate sets (.npz of ltpml_jax.corrupt); "" draws them
+    config.data.candidates = ""  # a manifest of candidate sets (.npz of ltpml corrupt); "" draws them
     config.data.unknown = "candidate"  # what an unknown label is to training: candidate | negative
     config.data.partial_rate = 0.0  # q in [0, 1): probability that a negative becomes a candidate
     config.data.candidate_seed = 0  # seed of the candidate sets; with q and the labels it fixes them for ever

@@ -1,7 +1,7 @@
 """Pretrain the small backbone on colour-blind digit identity: clean, balanced, digits of its own.
 
 python -m ltpml_jax.main --config=configs/digits_pretrain.py --workdir=runs/pretrain
-python -m ltpml_jax.export --workdir=runs/pretrain --out=ltpml_jax/models/digits_small.safetensors
+ltpml export --workdir=runs/pretrain --out=ltpml_jax/models/digits_small.safetensors
 """
 
 from configs import default

@@ -1,6 +1,6 @@
 """NDLP on NUS-WIDE-LT; the argument is the partial rate, 0.05 in the paper.
 
-python -m ltpml_jax.prepare --dataset=nuswide_lt --appendix=APPENDIX --images=DATA
+ltpml prepare --dataset=nuswide_lt --appendix=APPENDIX --images=DATA
 python -m ltpml_jax.main --config=configs/nuswide_lt.py:0.05 --workdir=runs/nuswide
 
 Published for NDLP (mAP in %, Total, Head / Medium / Tail; with the true counts and lists, see nuswide_lt_reference.py):

@@ -1,6 +1,6 @@
 """NDLP on a dataset of one's own; the argument is the name that it was prepared under.
 
-python -m ltpml_jax.prepare --dataset=mine --csv=labels.csv --images=photos --test_share=0.2 --validation_share=0.1
+ltpml prepare --dataset=mine --csv=labels.csv --images=photos --test_share=0.2 --validation_share=0.1
 python -m ltpml_jax.main --config=configs/own_data.py:mine --workdir=runs/mine
 """
 

@@ -1,6 +1,6 @@
 """NDLP on VOC-MLT; the argument is the partial rate, 0.3 or 0.5 in the paper.
 
-python -m ltpml_jax.prepare --dataset=voc_mlt --appendix=APPENDIX --images=DATA
+ltpml prepare --dataset=voc_mlt --appendix=APPENDIX --images=DATA
 python -m ltpml_jax.main --config=configs/voc_mlt.py:0.3 --workdir=runs/voc
 
 Published for NDLP (mAP in %, Total, Head / Medium / Tail; with the true counts and lists, see voc_mlt_reference.py):

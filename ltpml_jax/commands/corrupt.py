@@ -1,42 +1,126 @@
-"""Make candidate sets that a run can load: `python -m ltpml_jax.corrupt --dataset=NAME --kind=KIND --out=FILE.npz`.
+"""Make candidate sets that a run can load: `ltpml corrupt --dataset=NAME --kind=KIND --rate=RATE --out=FILE.npz`.
 
 Or import those of the reference code: `--import_npy=FILE [--order=LIST]` in place of `--kind`.
 """
 
+import math
+from typing import Any
+
 from absl import flags
 
-from configs import default
-from ltpml_jax.cli import launch
-from ltpml_jax.data import corrupting
+from ltpml_jax.cli import DATA_DIR, Command
 
-DATASET = flags.DEFINE_string("dataset", "", "Name of the dataset.")
-DATA = flags.DEFINE_string("data_dir", default.get_config().data.dir, "Where the dataset lies.")
-KIND = flags.DEFINE_enum("kind", None, corrupting.KINDS, "What becomes of its labels.")
-RATE = flags.DEFINE_float(
-    "rate", None, "partial, tail_biased: rate of flips; missing: of positives dropped; keep: share of labels left."
-)
-SEED = flags.DEFINE_integer("seed", 0, "Seed; with the rate and the labels it fixes the table for ever.")
-KEEP_ONE = flags.DEFINE_boolean("keep_one", False, "missing: leave each image one positive at least.")
-IMPORT = flags.DEFINE_string("import_npy", "", "Candidate sets of the reference code, an .npy file.")
-ORDER = flags.DEFINE_string("order", "", "The list of images that the rows of --import_npy follow.")
-OUT = flags.DEFINE_string("out", "", "The file to write, an .npz.")
+KINDS = ("partial", "tail_biased", "missing", "keep", "single")
 
 
-def main(argv: list[str]) -> None:
-    """Make or import a table, save it, and say what it is."""
-    request = corrupting.Request(
-        dataset=str(DATASET.value),
-        data_dir=str(DATA.value),
-        out=str(OUT.value),
-        kind=KIND.value,
-        rate=RATE.value,
-        seed=SEED.value,
-        keep_one=KEEP_ONE.value,
-        imported=str(IMPORT.value),
-        order=str(ORDER.value),
-    )
-    print("\n".join(corrupting.fulfil(request)))
+def define(values: flags.FlagValues) -> None:
+    """The command's flags."""
+    flags.DEFINE_string("dataset", "", "Name of the dataset.", values)
+    flags.DEFINE_string("data_dir", DATA_DIR, "Where the dataset lies.", values)
+    flags.DEFINE_enum("kind", None, KINDS, "How its labels are corrupted.", values)
+    rate = "partial, tail_biased: rate of flips; missing: of positives dropped; keep: share of labels left."
+    flags.DEFINE_float("rate", None, rate, flag_values=values)
+    seed = "Seed; with the rate and the labels it determines the table, on every machine."
+    flags.DEFINE_integer("seed", 0, seed, flag_values=values)
+    flags.DEFINE_bool("keep_one", False, "missing: leave each image one positive at least.", flag_values=values)
+    flags.DEFINE_string("import_npy", "", "Candidate sets of the reference code, an .npy file.", values)
+    flags.DEFINE_string("order", "", "The list of images that the rows of --import_npy follow.", values)
+    flags.DEFINE_string("out", "", "The file to write, an .npz.", values)
 
 
-if __name__ == "__main__":
-    launch(main, required=("dataset", "out"))
+def problems(values: Any) -> list[str]:
+    """A sentence for each flag that does not go with the others."""
+    kind, found = values.kind, []
+    if (kind is None) == (not values.import_npy):
+        found.append("Give either --kind or --import_npy, and not both.")
+    if values.order and not values.import_npy:
+        found.append("--order belongs to --import_npy; leave it out.")
+    if values.keep_one and kind != "missing":
+        found.append("--keep_one belongs to --kind=missing; leave it out.")
+    if kind in (None, "single") and values.rate is not None:
+        found.append(f"--rate means nothing to {'--kind=single' if kind else '--import_npy'}; leave it out.")
+    if kind not in (None, "single") and values.rate is None:
+        found.append(f"--kind={kind} needs a --rate; add one.")
+    return found
+
+
+def run(values: Any) -> None:
+    """Load the dataset, corrupt its labels or import candidate sets for it, save the table and describe it.
+
+    Raises UserError where the rate is out of range, the dataset or a file cannot be read, or the candidate sets do not
+    belong to the dataset.
+    """
+    from ltpml_jax.data import manifest, source
+
+    dataset = source.load(values.dataset, values.data_dir)
+    labels = dataset.train.labels
+    table = _imported(values, dataset) if values.import_npy else _corrupted(values, labels)
+    record = {"dataset": dataset.name, "source": manifest.digest(labels), **_origin(values)}
+    made = manifest.Manifest(table, record, manifest.digest(table))
+    manifest.check(made, labels, dataset.name)
+    manifest.save(values.out, table, record)
+    print("\n".join([*_description(labels, made), f"use it with --config.data.candidates={values.out}"]))
+
+
+def _corrupted(values: Any, labels: Any) -> Any:
+    """The labels int8 [N, C] as the flags corrupt them."""
+    from ltpml_jax.data import corruption
+
+    seed = values.seed
+    rate = math.nan if values.rate is None else values.rate  # NaN is refused by every kind that has a rate
+    match values.kind:
+        case "partial":
+            return corruption.partial(labels, rate, seed)
+        case "tail_biased":
+            return corruption.tail_biased(labels, rate, seed)
+        case "missing":
+            return corruption.missing(labels, rate, seed, values.keep_one)
+        case "keep":
+            return corruption.keep(labels, rate, seed)
+    return corruption.single(labels, seed)
+
+
+def _imported(values: Any, dataset: Any) -> Any:
+    """The candidate sets int8 [N, C] of the reference code, in the order of the dataset's images."""
+    from ltpml_jax.data import reference_cache
+
+    table = reference_cache.read_table(values.import_npy)
+    if not values.order:
+        return table
+    records = dataset.train.records
+    return reference_cache.reorder(table, values.order, [records[row]["id"] for row in range(len(records))])
+
+
+def _origin(values: Any) -> dict[str, Any]:
+    """How the table was made, for the manifest."""
+    if values.import_npy:
+        return {"kind": "import", "parameters": {}, "seed": None}
+    parameters: dict[str, Any] = {} if values.rate is None else {"rate": values.rate}
+    if values.kind == "missing":
+        parameters["keep_one"] = values.keep_one
+    return {"kind": values.kind, "parameters": parameters, "seed": values.seed}
+
+
+def _description(labels: Any, made: Any) -> list[str]:
+    """The hash, the labels of an average image, and the rates as they came out; labels int8 [N, C] before."""
+    from ltpml_jax.data.labels import LabelState
+
+    table, record = made.table, made.facts
+    states = {state: table == state for state in LabelState}
+    mean = ", ".join(f"{rows.sum(1).mean():.2f} {state.name.lower()}" for state, rows in states.items())
+    positive, negative = labels == LabelState.POSITIVE, labels == LabelState.NEGATIVE
+    return [
+        f"{record['kind']} of {record['dataset']}: {len(table)} images, {table.shape[1]} classes",
+        f"sha256 {made.digest}",
+        f"labels of an image, on the average: {mean}",
+        f"of the negatives became candidates: {_share(states[LabelState.CANDIDATE], negative)}",
+        f"of the positives became unknown: {_share(states[LabelState.UNKNOWN], positive)}",
+        f"of all labels are still known: {(table <= LabelState.POSITIVE).mean():.4f}",
+    ]
+
+
+def _share(chosen: Any, among: Any) -> str:
+    return f"{chosen[among].mean():.4f}" if among.any() else "-"
+
+
+COMMAND = Command("Make candidate sets that a run can load, or import some.", define, ("dataset", "out"), run, problems)

@@ -17,7 +17,7 @@ from etils import epath
 from ltpml_jax.data.labels import LabelState, blocks
 from ltpml_jax.errors import UserError
 
-_MAKE = "make it again with `python -m ltpml_jax.corrupt`"
+_MAKE = "make it again with `ltpml corrupt`"
 _LARGEST = 2**30  # bytes of the content of a file that is read
 
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from configs import digits_mlt
 from ltpml_jax import cluster
-from ltpml_jax.commands import preflight
+from ltpml_jax.commands import preflight_report
 
 
 def main() -> None:
     config = digits_mlt.get_config("0.3")
     config.update_from_flattened_dict({"data.dir": sys.argv[2]} | json.loads(sys.argv[3]))
     cluster.join(False, 120, 60)
-    good = preflight.run(config, Path(sys.argv[1]), 8)
+    good = preflight_report.run(config, Path(sys.argv[1]), 8)
     print(f"good: {good}")
 
 

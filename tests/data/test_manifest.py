@@ -28,7 +28,7 @@ def refusal(path) -> str:
     with pytest.raises(UserError) as caught:
         manifest.load(path)
     text = str(caught.value)
-    assert str(path) in text and "; make it again with `python -m ltpml_jax.corrupt`." in text, text
+    assert str(path) in text and "; make it again with `ltpml corrupt`." in text, text
     return text
 
 
