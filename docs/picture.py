@@ -4,6 +4,7 @@ Needs matplotlib (`pip install -e .[docs]`). Left: loss and validation mAP by ep
 candidate labels; bars are the confidence that NDLP has come to, the dotted line is where all of them began.
 """
 
+import argparse
 import json
 from pathlib import Path
 
@@ -13,24 +14,24 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from absl import flags
 from ltpml_jax.setup import Run, prepare
 
 from ltpml_jax import checkpoints
-from ltpml_jax.cli import launch
 from ltpml_jax.config import saved
 from ltpml_jax.data import augment
 from ltpml_jax.state import make_mesh
 
-WORKDIR = flags.DEFINE_string("workdir", "", "Directory of a finished run.")
-OUT = flags.DEFINE_string("out", "", "The .png to write.")
 TRUE, FALSE = "#1b7f4d", "#b8b8b8"
 SCENES = 6
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Read the run, draw, save."""
-    workdir = Path(WORKDIR.value)
+    parser = argparse.ArgumentParser(description="Draw the README's picture.")
+    parser.add_argument("--workdir", type=Path, required=True, help="directory of a finished run")
+    parser.add_argument("--out", required=True, help="the .png to write")
+    given = parser.parse_args()
+    workdir = given.workdir
     this = prepare(saved(workdir), workdir, make_mesh(jax.local_devices()[:1]), pretrained=False)
     with checkpoints.open_manager(workdir, read_only=True) as manager:
         state = checkpoints.restore(manager, checkpoints.newest(manager), this.shapes, None).state
@@ -38,7 +39,7 @@ def main(argv: list[str]) -> None:
     left, right = figure.subfigures(1, 2, width_ratios=(1, 3))
     draw_curves(left, workdir)
     draw_scenes(right, this, np.asarray(state.method.confidence))
-    figure.savefig(OUT.value, dpi=90)
+    figure.savefig(given.out, dpi=90)
 
 
 def draw_curves(figure, workdir: Path) -> None:
@@ -85,4 +86,4 @@ def draw_bars(axis, confidence: np.ndarray, served: np.ndarray, truth: np.ndarra
 
 
 if __name__ == "__main__":
-    launch(main, required=("workdir", "out"))
+    main()

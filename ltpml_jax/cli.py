@@ -1,85 +1,173 @@
-"""What the commands share: flag parsing, logging, and errors as one sentence with exit status 2."""
+"""What the commands share: flags and `--help`, and errors as one sentence with exit status 2.
 
+Neither this nor the top of a command's module imports anything heavy, so that `--help` and wrong flags answer at once.
+"""
+
+import argparse
+import difflib
 import logging
-import os
+import re
 import sys
-import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
-import jax
-from absl import app, flags
+from absl import flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
+from ml_collections.config_flags import tuple_parser
 
-from ltpml_jax.config import check_names
-from ltpml_jax.errors import SharedError, UserError
-from ltpml_jax.runtime import processes, watchdog
-from ltpml_jax.runtime.preemption import EXIT_STATUS, PreemptedError
+from ltpml_jax.commands import config_file
+from ltpml_jax.errors import UserError
+
+DATA_DIR = "~/tensorflow_datasets"  # the default of config.data.dir
+HELP = ("-h", "-help", "--help", "--helpshort", "--helpfull")
+INTERRUPTED = 130  # exit status, by convention 128 + SIGINT
 
 
-def launch(main: Callable[[list[str]], None], required: tuple[str, ...]) -> None:
-    """Parse the flags and run `main`; UserErrors and wrong flags print one sentence and exit with 2."""
+class Command(NamedTuple):
+    """A command of `ltpml`.
+
+    summary: one line; define: defines its flags; required: those that must be given; run: does the work of the parsed
+    flags and raises UserError; problems: a sentence for each flag that the others contradict; note: the end of --help.
+    """
+
+    summary: str
+    define: Callable[[flags.FlagValues], None]
+    required: tuple[str, ...]
+    run: Callable[[Any], None]
+    problems: Callable[[Any], list[str]] = lambda values: []
+    note: str = ""
+
+
+def start(name: str, command: Command, words: list[str]) -> None:
+    """Run `ltpml NAME WORDS`; a UserError and wrong flags print one sentence and exit with 2, Ctrl-C exits with 130."""
+    if any(word in HELP for word in words):
+        print(help_text(name, command))
+        return
     try:
-        app.run(lambda argv: _guarded(main, argv), flags_parser=lambda argv: parse(argv, required))
-    except UserError as error:  # from the parser; absl runs `main` outside of what it catches
+        values = parse(name, command, words)
+        _log_to_stderr()
+        command.run(values)
+    except UserError as error:
         fail(error)
-
-
-def parse(argv: list[str], required: tuple[str, ...]) -> list[str]:
-    """Parse the command line; raises UserError for anything wrong in it."""
-    try:
-        if "config" in flags.FLAGS:
-            check_overrides(argv)
-        rest = flags.FLAGS(argv)
-    except UserError:
-        raise
-    except Exception as error:  # a config file is a program of the user's, and can fail in any way
-        raise UserError(_sentence(error)) from None
-    if rest[1:]:
-        raise UserError(f"The argument {rest[1]!r} belongs to no flag; write --FLAG=VALUE.")
-    for name in required:
-        if not flags.FLAGS[name].value:
-            raise UserError(f"--{name} is missing; see the command in the README.")
-    return rest
-
-
-def check_overrides(argv: list[str]) -> None:
-    """Raise UserError for a --config.FIELD that the config file does not have, with the nearest that it has."""
-    alone = [argv[0]]
-    for word, following in zip(argv[1:], [*argv[2:], ""], strict=False):
-        if word.lstrip("-").startswith("config="):
-            alone = [argv[0], word]
-        elif word.lstrip("-") == "config":
-            alone = [argv[0], word, following]
-    scratch = flags.FlagValues()  # the file without its overrides, to know its fields
-    config_flags.DEFINE_config_file("config", flag_values=scratch, sys_argv=alone)
-    scratch(alone)
-    if scratch["config"].value is not None:
-        names = [word.lstrip("-").partition("=")[0] for word in argv[1:] if word.startswith("-")]
-        overridden = [name.removeprefix("config.") for name in names if name.startswith("config.")]
-        check_names(overridden, scratch["config"].value)
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(INTERRUPTED)
 
 
 def fail(error: UserError) -> None:
-    """Print the sentence, exit with status 2; what all processes of a run say alike, the first one says."""
-    shared = isinstance(error, SharedError)
-    if not shared or processes.is_first():
-        print(f"error: {error}", file=sys.stderr, flush=True)
-    if not shared:
-        leave()
+    """Print the sentence and exit with status 2."""
+    print(f"error: {error}", file=sys.stderr, flush=True)
     sys.exit(2)
 
 
-def leave() -> None:
-    """End this process at once, where the others would wait for it: Python's way out would wait for them."""
-    if jax.distributed.is_initialized():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(2)
+def parse(name: str, command: Command, words: list[str]) -> flags.FlagValues:
+    """The flags of `ltpml NAME WORDS`; UserError names what is wrong, and all that is missing or contradictory."""
+    values = flags.FlagValues()  # not absl's global ones: libraries define theirs there
+    command.define(values)
+    words = [_with_underscores(word, values) for word in words]
+    if "config" in values:
+        words = _load_config(values, words)
+    try:
+        rest = values([name, *words])
+    except flags.UnrecognizedFlagError as error:
+        raise UserError(
+            f"There is no flag --{error.flagname}; did you mean --{_nearest_flag(error.flagname, values)}?"
+        ) from None
+    except flags.IllegalFlagValueError as error:
+        raise UserError(_illegal(error, values)) from None
+    except flags.Error as error:  # a flag at the end without its value
+        raise UserError(f"{' '.join(str(error).split())}; write --FLAG=VALUE.") from None
+    if rest[1:]:
+        raise UserError(f"The argument {rest[1]!r} belongs to no flag; write --FLAG=VALUE.")
+    absent = [f"--{flag}" for flag in command.required if not values[flag].value]
+    problems = command.problems(values)
+    if absent:
+        verb = "are" if len(absent) > 1 else "is"
+        problems = [f"{' and '.join(absent)} {verb} missing; see `ltpml {name} --help`.", *problems]
+    if problems:
+        raise UserError(" ".join(problems))
+    return values
 
 
-def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
+def help_text(name: str, command: Command) -> str:
+    """What `ltpml NAME --help` prints: the command's own flags only."""
+    values = flags.FlagValues()
+    command.define(values)
+    usage = " ".join(["ltpml", name, *(f"--{flag}=..." for flag in command.required), "[--FLAG=VALUE ...]"])
+    parser = argparse.ArgumentParser(usage=usage, description=command.summary, epilog=command.note, add_help=False)
+    group = parser.add_argument_group("flags")
+    for flag in (values[each] for each in values):
+        text = f"{flag.help} (default: {flag.default})" if flag.default else str(flag.help)
+        value: dict[str, Any] = {"action": "store_true"} if flag.boolean else {"metavar": "VALUE"}
+        group.add_argument(f"--{flag.name}", help=text.replace("%", "%%"), **value)
+    return parser.format_help().rstrip()
+
+
+def nearest(name: str, valid: list[str]) -> str:
+    """The valid name that is most like `name`."""
+    return difflib.get_close_matches(name, valid, n=1, cutoff=0.0)[0]
+
+
+def _with_underscores(word: str, values: flags.FlagValues) -> str:
+    """--skip-bad as --skip_bad."""
+    name, equals, value = word.lstrip("-").partition("=")
+    known = name.replace("-", "_")
+    return f"--{known}{equals}{value}" if word.startswith("-") and known != name and known in values else word
+
+
+def _load_config(values: flags.FlagValues, words: list[str]) -> list[str]:
+    """Replace the flag --config by the config of its file and by a flag for each field that `words` set.
+
+    Returns the words that are left to parse; without --config, its fields are left out too. UserError for a file that
+    makes no config, and for fields that the config does not have.
+    """
+    argument, rest, left = "", [], iter(words)
+    for word in left:
+        if word in ("--config", "-config"):
+            argument = next(left, "")
+        elif word.startswith(("--config=", "-config=")):
+            argument = word.partition("=")[2]
+        else:
+            rest.append(word)
+    fields = {word: match[1] for word in rest if (match := re.match(r"--?(?:no)?config\.([^=]*)", word))}
+    if not argument:
+        return [word for word in rest if word not in fields]
+    config = config_file.load(argument)
+    from ltpml_jax.config import check_names  # after the file: it imports JAX
+
+    check_names(fields.values(), config)
+    del values.config
+    config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=["ltpml", *rest])
+    return rest
+
+
+def _nearest_flag(name: str, values: flags.FlagValues) -> str:
+    """The flag that is most like `name`, or config.FIELD where the last part of a field is."""
+    names = {flag: flag for flag in values}
+    if "config" in values and values["config"].value:
+        from ltpml_jax.config import fields
+
+        paths = reversed(list(fields(values["config"].value)))  # of fields with one last part, the first
+        names = {path.rpartition(".")[2]: f"config.{path}" for path in paths} | names
+    return names[nearest(name, list(names))]
+
+
+def _illegal(error: flags.IllegalFlagValueError, values: flags.FlagValues) -> str:
+    """A sentence for absl's `flag --NAME=VALUE: REASON`."""
+    name = str(error).removeprefix("flag --").partition("=")[0]
+    reason = str(error.__context__)
+    value = str(error).removeprefix(f"flag --{name}=").removesuffix(f": {reason}")
+    parser = values[name].parser
+    if isinstance(parser, flags.EnumParser):
+        close = nearest(value, list(parser.enum_values))
+        return f"--{name} is {value!r}; choose one of {', '.join(parser.enum_values)} (nearest: {close})."
+    kinds = {flags.BooleanParser: "True or False", tuple_parser.TupleParser: "numbers in parentheses, as (0.5,2.0)"}
+    wanted = kinds.get(type(parser)) or parser.syntactic_help or reason
+    return f"--{name} is {value!r}; it must be {wanted}."
+
+
+def _log_to_stderr() -> None:
     absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax warns of every option and unranked checkpoint there
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
@@ -88,34 +176,9 @@ def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
     logger.setLevel(logging.INFO)
     logger.propagate = False
     sys.unraisablehook = _without_late_reads
-    try:
-        main(argv)
-    except UserError as error:
-        fail(error)
-    except PreemptedError:
-        if processes.is_first():
-            print("SIGTERM: the run is saved; the same command goes on from there.", file=sys.stderr, flush=True)
-        sys.exit(EXIT_STATUS)
-    except Exception as error:
-        if not jax.distributed.is_initialized():
-            raise
-        traceback.print_exc()
-        watchdog.give_up(f"{processes.name()} failed ({type(error).__name__})")
 
 
 def _without_late_reads(unraisable: Any) -> None:
     # When a checkpoint cannot be read, Orbax leaves while other reads of it are under way; they then complain.
     if str(unraisable.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(unraisable)
-
-
-def _sentence(error: Exception) -> str:
-    """What config_flags means; it wraps what a config file raises, traceback and all, in a message of its own."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    _, _, ours = lines[-1].partition(f"{UserError.__name__}: ")
-    if ours:
-        return ours
-    if isinstance(error, OSError):
-        cause = lines[-1].rpartition("failure to load: ")[2]
-        return f"The config file cannot be read ({cause}); give the path of one as --config=FILE.py[:ARGUMENT]."
-    return " ".join(dict.fromkeys([lines[0], lines[-1]]))

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tensorboardX import SummaryWriter
 
 from ltpml_jax.errors import UserError
 from ltpml_jax.runtime.files import write_atomic
@@ -29,7 +28,7 @@ class Records:
         if not writes:
             return
         write_atomic(self.path, "".join(kept_lines(self.path, step)))
-        self.events = SummaryWriter(str(workdir / EVENTS), purge_step=step + 1)
+        self.events = event_writer(workdir / EVENTS, step + 1)
 
     def write(self, lines: list[dict[str, Any]]) -> None:
         """Append records, each with its `step`; numbers also become TensorBoard scalars."""
@@ -65,6 +64,23 @@ class Records:
         """Close the event file."""
         if self.events:
             self.events.close()
+
+
+def event_writer(folder: Path, purge_step: int) -> Any:
+    """tensorboardX's SummaryWriter, which hides events of `purge_step` and later from before.
+
+    When tensorboardX is imported it imports torch and comet_ml, where they are installed, though scalars need neither:
+    5 s for torch. So it finds them absent.
+    """
+    absent = {"torch", "comet_ml"} - sys.modules.keys()
+    for name in absent:
+        sys.modules[name] = None  # pyright: ignore[reportArgumentType]: None makes its import raise ImportError
+    try:
+        from tensorboardX import SummaryWriter
+    finally:
+        for name in absent:
+            del sys.modules[name]
+    return SummaryWriter(str(folder), purge_step=purge_step)
 
 
 def unreadable(workdir: Path) -> list[int]:

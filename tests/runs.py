@@ -92,9 +92,9 @@ def command(workdir: Path, **changes: Any) -> list[str]:
     return [*python("main"), f"--config={ROOT}/configs/digits_mlt.py:0.3", f"--workdir={workdir}", *fields]
 
 
-def python(module: str) -> list[str]:
-    """The start of the command line of one of the package's programs."""
-    return [sys.executable, "-m", f"ltpml_jax.{module}"]
+def python(command: str) -> list[str]:
+    """The start of the command line of one of the package's commands; "main" trains, as the launch files do."""
+    return [sys.executable, "-m", *(["ltpml_jax.main"] if command == "main" else ["ltpml_jax", command])]
 
 
 def environment() -> dict[str, str]:

@@ -1,15 +1,21 @@
 """The command lines: wrong ones end in one sentence and status 2, evaluation prints what training printed."""
 
+import re
+import resource
 import shutil
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 from absl import flags
-from ml_collections import config_flags
 
 from ltpml_jax import cli, trainer
+from ltpml_jax.__main__ import COMMANDS, main
+from ltpml_jax.commands import prepare
+from ltpml_jax.commands import train as train_command
 from ltpml_jax.config import validate
 from ltpml_jax.data import datasets, digits_mlt
 from ltpml_jax.errors import UserError
@@ -19,59 +25,76 @@ from tests import runs
 CONFIG = f"--config={runs.ROOT}/configs/digits_mlt.py:0.3"
 
 
-@pytest.fixture
-def parse(monkeypatch):
-    """cli.parse on the flags of main, which are made anew: absl keeps them for the whole process."""
-    fresh = flags.FlagValues()
-
-    def run(*arguments: str) -> flags.FlagValues:
-        monkeypatch.setattr(flags, "FLAGS", fresh)
-        monkeypatch.setattr(sys, "argv", ["main", *arguments])  # where config_flags looks for overrides
-        config_flags.DEFINE_config_file("config", flag_values=fresh)
-        flags.DEFINE_string("workdir", None, "", flag_values=fresh)
-        cli.parse(sys.argv, ("config", "workdir"))
-        return fresh
-
-    return run
+def parse(*words: str):
+    """The flags of `ltpml train`."""
+    return cli.parse("train", train_command.COMMAND, list(words))
 
 
-def test_overrides_reach_the_config(parse):
+def test_overrides_reach_the_config():
     got = parse(CONFIG, "--workdir=x", "--config.data.batch_size=8", "--config.ndlp.alpha=(0.1,0.9)")
-    assert got["workdir"].value == "x"
-    config = got["config"].value
-    assert (config.data.batch_size, config.ndlp.alpha, config.data.partial_rate) == (8, (0.1, 0.9), 0.3)
-    validate(config)
+    assert got.workdir == "x"
+    assert (got.config.data.batch_size, got.config.ndlp.alpha, got.config.data.partial_rate) == (8, (0.1, 0.9), 0.3)
+    validate(got.config)
 
 
-def test_the_config_may_stand_after_a_space(parse):
-    got = parse("--config", f"{runs.ROOT}/configs/digits_mlt.py:0.5", "--workdir", "x")
-    assert got["config"].value.data.partial_rate == 0.5
+def test_the_config_may_stand_after_a_space_and_after_its_fields():
+    got = parse("--config.seed", "3", "--workdir", "x", "--config", f"{runs.ROOT}/configs/digits_mlt.py:0.5")
+    assert (got.config.data.partial_rate, got.config.seed, got.workdir) == (0.5, 3, "x")
+
+
+def test_a_switch_may_be_set_by_its_name_alone():
+    got = parse(CONFIG, "--workdir=x", "--noconfig.ndlp.mixup_pass", "--config.train.one_jit")
+    assert (got.config.ndlp.mixup_pass, got.config.train.one_jit) == (False, True)
+
+
+def test_two_starts_in_one_process_do_not_share_flags():
+    parse(CONFIG, "--workdir=x", "--config.seed=3", "--multihost")
+    got = parse(CONFIG, "--workdir=y")
+    assert (got.config.seed, got.workdir, got.multihost) == (0, "y", False)
+
+
+def test_dashes_in_a_name_are_underscores_and_stay_in_its_value():
+    got = cli.parse("prepare", prepare.COMMAND, ["--dataset=a-b", "--skip-bad", "--csv=x-y", "--test-share=0.5"])
+    assert (got.skip_bad, got.csv, got.dataset, got.test_share) == (True, "x-y", "a-b", 0.5)
 
 
 WRONG = {
-    "--config.data.batchsize=1": "no config field 'data.batchsize'; did you mean 'data.batch_size'",
+    "--config.data.batchsize=1": "There is no config field 'data.batchsize'; did you mean 'data.batch_size'?",
     "--config.dataa.x=1": "no config field 'dataa.x'; did you mean 'data.",
     "--config.data=1": "no config field 'data'",
-    "--config.train.epochs=1.5": "--config.train.epochs=1.5",
-    "--config.train.epochs=ten": "--config.train.epochs=ten",
-    "--config.optim.learning_rate=": "--config.optim.learning_rate=",
-    "--config.data.batch_size": "Missing value for flag --config.data.batch_size",
-    "--wordkir=x": "Unknown command line flag 'wordkir'",
-    "--batch_size=3": "Unknown command line flag 'batch_size'",
-    "more": "'more' belongs to no flag",
+    "--noconfig.data.flop": "no config field 'data.flop'; did you mean 'data.flip'?",
+    "--config.train.epochs=1.5": "--config.train.epochs is '1.5'; it must be an integer.",
+    "--config.train.epochs=ten": "--config.train.epochs is 'ten'; it must be an integer.",
+    "--config.optim.learning_rate=": "--config.optim.learning_rate is ''; it must be a number.",
+    "--config.ndlp.mixup_pass=maybe": "--config.ndlp.mixup_pass is 'maybe'; it must be True or False.",
+    "--config.ndlp.alpha=(1,": "--config.ndlp.alpha is '(1,'; it must be numbers in parentheses, as (0.5,2.0).",
+    "--config.data.batch_size": "Missing value for flag --config.data.batch_size; write --FLAG=VALUE.",
+    "--wordkir=x": "There is no flag --wordkir; did you mean --workdir?",
+    "--batch_size=3": "There is no flag --batch_size; did you mean --config.data.batch_size?",
+    "--preflight=maybe": "--preflight is 'maybe'; it must be True or False.",
+    "more": "The argument 'more' belongs to no flag; write --FLAG=VALUE.",
 }
 
 
 @pytest.mark.parametrize("argument", WRONG)
-def test_a_wrong_argument_is_named(parse, argument):
+def test_a_wrong_argument_is_named(argument):
     with pytest.raises(UserError) as caught:
         parse(CONFIG, "--workdir=x", argument)
     assert WRONG[argument] in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_a_choice_and_a_bound_are_named():
+    with pytest.raises(
+        UserError, match=r"^--difficult is 'unknwon'; choose one of negative, .* \(nearest: unknown\)\.$"
+    ):
+        cli.parse("prepare", prepare.COMMAND, ["--difficult=unknwon"])
+    with pytest.raises(UserError, match=r"^--jobs is '0'; it must be a positive integer\.$"):
+        cli.parse("prepare", prepare.COMMAND, ["--jobs=0"])
+
+
 @pytest.mark.parametrize("rate", ["x", "1.0", "-0.1", "1.5"])
 @pytest.mark.parametrize("form", ["--config={}", "--config {}"])
-def test_a_wrong_partial_rate_is_named(parse, rate, form):
+def test_a_wrong_partial_rate_is_named(rate, form):
     with pytest.raises(UserError, match=rf"^The partial rate .* is '{rate}'; give a number in \[0, 1\)\.$"):
         parse(*form.format(f"{runs.ROOT}/configs/digits_mlt.py:{rate}").split(), "--workdir=x")
 
@@ -79,27 +102,82 @@ def test_a_wrong_partial_rate_is_named(parse, rate, form):
 @pytest.mark.parametrize(
     "arguments,message",
     [
-        ([], "--config is missing"),
-        (["--workdir=x"], "--config is missing"),
-        ([CONFIG], "--workdir is missing"),
-        (["--config=nowhere.py", "--workdir=x"], "cannot be read .*nowhere.py.*; give the path"),
-        (["--config=nowhere.py", "--config.data.batch_size=3"], "cannot be read .*nowhere.py"),
-        (["--config=", "--workdir=x"], "cannot be read .*empty"),
-        (["--config"], "cannot be read .*empty"),
-        ([f"--config={runs.ROOT}/configs/default.py:3", "--workdir=x"], "default.py:3.*takes 0 positional arguments"),
+        ([], "^--config and --workdir are missing; see `ltpml train --help`.$"),
+        (["--workdir=x"], "^--config is missing;"),
+        (["--workdir=x", "--config.seed=1"], "^--config is missing;"),
+        ([CONFIG], "^--workdir is missing;"),
+        (["--config=nowhere.py", "--workdir=x"], "nowhere.py cannot be read .*; give the path"),
+        (["--config=nowhere.py", "--config.data.batch_size=3"], "nowhere.py cannot be read"),
+        (["--config=", "--workdir=x"], "^--config is missing;"),
+        (["--config"], "^--config and --workdir are missing"),
+        ([CONFIG, "--workdir=gs://bucket/run"], "^--workdir=gs://bucket/run is a URL; mount it"),
     ],
 )
-def test_what_is_missing_is_named(parse, arguments, message):
+def test_what_is_missing_is_named(arguments, message):
     with pytest.raises(UserError, match=message):
         parse(*arguments)
 
 
-@pytest.mark.parametrize("text", ["x = (", "import nowhere", "def get_config():\n    raise ValueError('why')", ""])
-def test_a_config_file_that_fails_is_one_sentence(parse, tmp_path, text):
-    (tmp_path / "own.py").write_text(text)
-    with pytest.raises(UserError) as caught:
-        parse(f"--config={tmp_path}/own.py", "--workdir=x")
-    assert "\n" not in str(caught.value) and len(str(caught.value)) > 10
+def ltpml(*words: str) -> subprocess.CompletedProcess[str]:
+    return runs.call([sys.executable, "-m", "ltpml_jax", *words])
+
+
+def test_help_names_all_commands():
+    done = ltpml("--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    listed = {line.split()[0]: line for line in done.stdout.splitlines() if line.startswith("  ")}
+    assert list(listed) == list(COMMANDS)
+    assert all(command.summary in listed[name] for name, command in COMMANDS.items())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_shows_its_own_flags_and_no_other(name, capsys):
+    cli.start(name, COMMANDS[name], ["--help"])
+    text = capsys.readouterr().out
+    values = flags.FlagValues()
+    COMMANDS[name].define(values)
+    assert re.findall(r"^  --(\w+)", text, re.MULTILINE) == list(values)
+    assert text.startswith(f"usage: ltpml {name} --") and COMMANDS[name].summary in text
+
+
+def test_the_help_of_train_says_how_fields_are_set_and_where_they_stand():
+    done = runs.call([*runs.python("main"), "--help"])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "set by --config.FIELD=VALUE; docs/config.md lists" in " ".join(done.stdout.split())
+    assert done.stdout == ltpml("train", "-h").stdout
+
+
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["evaluate", "--workdri=x"], ["corrupt"]])
+def test_help_and_wrong_flags_answer_at_once(words):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    ltpml(*words)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2  # seconds of a processor
+
+
+def test_a_wrong_command_is_named():
+    assert runs.sentence(ltpml("trian")) == "There is no command 'trian'; did you mean 'train'?"
+    for words in ([], ["--config=x.py"]):
+        assert "with one of train, evaluate, prepare" in runs.sentence(ltpml(*words))
+
+
+def test_the_console_script_is_the_module():
+    name = tomllib.loads((runs.ROOT / "pyproject.toml").read_text())["project"]["scripts"]["ltpml"]
+    assert EntryPoint("ltpml", name, "console_scripts").load() is main
+
+
+def test_ctrl_c_is_no_traceback(capsys):
+    def interrupted(values):
+        raise KeyboardInterrupt
+
+    command = cli.Command("Wait.", lambda values: None, (), interrupted)
+    with pytest.raises(SystemExit) as left:
+        cli.start("wait", command, [])
+    assert left.value.code == 130 and capsys.readouterr().err == "Interrupted.\n"
+
+
+def test_datasets_lie_where_the_configs_look_for_them():
+    assert parse(CONFIG, "--workdir=x").config.data.dir == cli.DATA_DIR
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +191,7 @@ def test_a_wrong_command_ends_with_status_2_and_one_sentence(refused, tmp_path):
     (tmp_path / "file").write_text("")
     main, evaluate = runs.python("main"), runs.python("evaluate")
     commands = {
-        "--config is missing": main,
+        "--config and --workdir are missing": main,
         "did you mean 'data.batch_size'": [*main, CONFIG, f"--workdir={tmp_path}/x", "--config.data.batchsize=3"],
         "cannot be written (Not a directory)": runs.command(tmp_path / "file" / "below"),
         "data.validation was 0.1, now 0.2": runs.command(refused, data__validation=0.2),
@@ -199,8 +277,3 @@ def test_a_corrupt_training_image_is_one_sentence(torn_image, workers, tmp_path)
     changes = {"data__dir": torn_image, "data__workers": workers, "method__name": "bce"}
     done = runs.call(runs.command(tmp_path, **changes))
     assert "image 'train-00700'" in runs.sentence(done) and "prepare the dataset again" in done.stderr
-
-
-def test_help_tells_the_flags():
-    done = subprocess.run([*runs.python("main"), "--help"], cwd=runs.ROOT, capture_output=True, text=True, check=False)
-    assert "--workdir" in done.stdout and "Traceback" not in done.stderr

@@ -1,27 +1,31 @@
 """What importing a part of the package brings with it."""
 
 import json
-import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from tests import runs
 from tests.runs import ROOT
+from tests.test_records import scalars
 
 CORE = "ltpml_jax.methods.losses, ltpml_jax.methods.priors, ltpml_jax.methods.ndlp, ltpml_jax.state, ltpml_jax.step"
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     for path in (ROOT / "ltpml_jax").rglob("*.py")
-    if path.stem not in ("evaluate", "export", "corrupt", "prepare")  # programs, which share flags
 )
+HEAVY = {"cv2", "flax", "grain", "orbax", "pyarrow", "scipy", "sklearn", "tensorboardX", "tensorflow_datasets", "torch"}
+CONFIG = "--config=configs/digits_mlt.py:0.3"
 
 
-def imported(statement: str) -> set[str]:
+def imported(statement: str, **variables: str) -> set[str]:
     """The modules of a fresh process after a statement."""
     code = f"{statement}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = runs.wait_all([runs.start([sys.executable, "-c", code], **variables)])[0]
     assert done.returncode == 0, done.stderr
-    return set(json.loads(done.stdout))
+    return set(json.loads(done.stdout.splitlines()[-1]))
 
 
 def test_the_functional_core_needs_no_data_mesh_or_config():
@@ -38,6 +42,81 @@ def test_everything_together_needs_neither_tensorflow_nor_torch_and_starts_no_ba
     names = imported(f"import {', '.join(MODULES)}\n{check}")
     assert set(MODULES) <= names
     assert {name.partition(".")[0] for name in names} & {"tensorflow", "torch", "torchvision", "keras"} == set()
+
+
+def after(words: list[str], status: int) -> set[str]:
+    """The first names of all modules that a command has imported when it ends."""
+    run = "left = 0\ntry:\n    main()\nexcept SystemExit as end:\n    left = end.code"
+    start = f"import sys\nfrom ltpml_jax.__main__ import main\nsys.argv = {['ltpml', *words]!r}"
+    names = imported(f"{start}\n{run}\nassert left == {status}, left")
+    return {name.partition(".")[0] for name in names}
+
+
+@pytest.mark.parametrize(
+    "words,status",
+    [
+        (["--help"], 0),
+        (["train", "--help"], 0),
+        (["prepare", "--help"], 0),
+        (["trian"], 2),
+        (["evaluate", "--workdri=x"], 2),
+        (["prepare", "--csv=x", "--coco=y"], 2),
+        (["corrupt", "--kind=single"], 2),
+        (["train", "--config=nowhere.py"], 2),
+    ],
+)
+def test_help_and_wrong_flags_import_nothing_heavy(words, status):
+    assert after(words, status) & (HEAVY | {"jax", "numpy"}) == set()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[CONFIG, "--config.data.flop=1"], [CONFIG, "--workdir=x", "--config.data.flip=2"], [CONFIG, "--workdri=x"]],
+)
+def test_wrong_fields_import_neither_readers_nor_writers(words):
+    assert after(["train", *words], 2) & (HEAVY - {"cv2", "flax", "scipy"}) == set()
+
+
+def test_corrupt_imports_neither_the_trainer_nor_jax(tmp_path):
+    words = [
+        "--dataset=digits_mlt",
+        f"--data_dir={runs.data_dir()}",
+        "--kind=single",
+        f"--out={tmp_path}/x.safetensors",
+    ]
+    names = after(["corrupt", *words], 0)
+    assert (tmp_path / "x.safetensors").exists() and "numpy" in names
+    assert names & {"tensorflow_datasets", "jax", "flax", "grain", "orbax", "sklearn", "torch"} == set()
+
+
+@pytest.fixture
+def torch(tmp_path) -> tuple[str, Path]:
+    """The folder of a package `torch` that can be imported, and the file that it then writes."""
+    mark = tmp_path / "imported"
+    (tmp_path / "packages" / "torch").mkdir(parents=True)
+    (tmp_path / "packages" / "torch" / "__init__.py").write_text(
+        f"import traceback\nopen({str(mark)!r}, 'a').write(''.join(traceback.format_stack()))\n"
+    )
+    return str(tmp_path / "packages"), mark
+
+
+def test_importing_everything_does_not_import_an_installed_torch(torch):
+    packages, mark = torch
+    assert "torch" in imported("import torch", PYTHONPATH=packages) and mark.exists()
+    mark.unlink()
+    assert "torch" not in imported(f"import {', '.join(MODULES)}", PYTHONPATH=packages)
+    assert not mark.exists()
+
+
+def test_a_run_that_writes_events_does_not_import_an_installed_torch(torch, tmp_path):
+    packages, mark = torch
+    command = runs.command(tmp_path / "run", train__epochs=1, method__name="bce")
+    done = runs.wait_all([runs.start(command, PYTHONPATH=packages)])[0]
+    assert done.returncode == 0, done.stderr
+    assert not mark.exists(), mark.read_text()
+    (file,) = (tmp_path / "run" / "tensorboard").glob("events.out.tfevents.*")
+    losses = {step: value for tag, value, step in scalars(file) if tag == "loss"}
+    assert losses == {line["step"]: np.float32(line["loss"]) for line in runs.lines(tmp_path / "run") if "loss" in line}
 
 
 @pytest.mark.parametrize("name", ["tensorflow", "torch"])

@@ -114,7 +114,7 @@ def preempt(workdir: Path, step: int) -> None:
     processes[1].send_signal(signal.SIGTERM)
     done = runs.wait_all(processes, seconds=100)
     assert [one.returncode for one in done] == [143, 143], [one.stderr for one in done]
-    assert done[0].stderr.splitlines()[-1] == "SIGTERM: the run is saved; the same command goes on from there."
+    assert done[0].stderr.splitlines()[-1] == "SIGTERM: the run is saved; the same command resumes it."
     stopped = max(int(path.name) for path in (workdir / "checkpoints").iterdir())
     assert runs.lines(workdir)[-1]["step"] == stopped
 

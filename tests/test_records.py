@@ -1,6 +1,8 @@
 """metrics.jsonl and TensorBoard events: what goes in, and what a continued run keeps."""
 
 import json
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -82,14 +84,44 @@ def test_the_events_hold_the_numbers_and_load_without_tensorflow(tmp_path):
     assert scalars(file) == [("loss", 0.25, 3), ("speed", 12.0, 3)]
 
 
+def test_tensorboard_hides_what_a_resumed_run_writes_anew(tmp_path):
+    from tensorboardX.proto import event_pb2
+
+    Records(tmp_path, 7).close()
+    (file,) = (tmp_path / "tensorboard").glob("events.out.tfevents.*")
+    (mark,) = [event for event in events(file) if event.HasField("session_log")]
+    assert (mark.step, mark.session_log.status) == (8, event_pb2.SessionLog.START)
+
+
+def test_a_torch_that_is_already_imported_stays(tmp_path, monkeypatch):
+    torch = types.ModuleType("torch")
+    torch.Tensor = object
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    Records(tmp_path, 0).close()
+    assert sys.modules["torch"] is torch
+
+
+def test_no_trace_of_what_is_hidden_remains(tmp_path):
+    Records(tmp_path, 0).close()
+    assert not {"torch", "comet_ml"} & {name for name, module in sys.modules.items() if module is None}
+
+
 def scalars(path):
-    """(tag, value, step) of every scalar: TFRecord framing by hand, the message by tensorboardX's own schema."""
+    """(tag, value, step) of every scalar."""
+    return [(value.tag, value.simple_value, event.step) for event in events(path) for value in event.summary.value]
+
+
+def events(path):
+    """Every event: TFRecord framing by hand, with its checksums, the message by tensorboardX's own schema."""
+    from tensorboardX.crc32c import crc32c
     from tensorboardX.proto import event_pb2
 
     data, out = path.read_bytes(), []
     while data:
         length = int.from_bytes(data[:8], "little")
-        event = event_pb2.Event.FromString(data[12 : 12 + length])
-        out += [(value.tag, value.simple_value, event.step) for value in event.summary.value]
+        for part, mask in ((data[:8], data[8:12]), (data[12 : 12 + length], data[12 + length : 16 + length])):
+            crc = crc32c(part)
+            assert (((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF).to_bytes(4, "little") == mask
+        out.append(event_pb2.Event.FromString(data[12 : 12 + length]))
         data = data[16 + length :]
     return out

@@ -163,7 +163,7 @@ def test_sigterm_saves_the_step_it_comes_in(uninterrupted, tmp_path):
     process.send_signal(signal.SIGTERM)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 143, stderr
-    assert stderr.splitlines()[-1] == "SIGTERM: the run is saved; the same command goes on from there."
+    assert stderr.splitlines()[-1] == "SIGTERM: the run is saved; the same command resumes it."
     stopped = max(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
     assert stopped >= 2 * EVERY and runs.lines(tmp_path)[-1]["step"] == stopped
     done = runs.call(command(tmp_path))

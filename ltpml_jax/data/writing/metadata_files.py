@@ -40,5 +40,5 @@ def write_info(folder: Path, name: str, listing: Listing) -> None:
     lengths = {split: [tfds_format.records(file) for file in files] for split, files in shards.items()}
     sizes = {split: sum(file.stat().st_size for file in files) for split, files in shards.items()}
     counts = ", ".join(f"{len(listed.ids)} {split}" for split, listed in listing.splits.items())
-    description = f"{name}: {len(listing.class_names)} classes; images: {counts}. Written by ltpml_jax.prepare."
+    description = f"{name}: {len(listing.class_names)} classes; images: {counts}. Written by ltpml prepare."
     tfds_format.write_info(epath.Path(folder), name, description, listing.class_names, lengths, sizes)

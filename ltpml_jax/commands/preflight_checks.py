@@ -1,4 +1,4 @@
-"""The checks of preflight.py as one process makes them."""
+"""The checks of `ltpml preflight` as one process makes them."""
 
 import functools
 import hashlib
@@ -36,17 +36,17 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "nump
 LABELS = 2**25  # of a split are compared; of a larger one every k-th row
 KEPT = 4  # checkpoints that may lie there at a time: the two newest, the best, and one that is being written
 
-Facts = dict[str, Any]
-Look = Callable[[], tuple[str, Facts]]  # -> (text for people, what must be the same in all); raises what is bad
+Common = dict[str, Any]  # what must be the same in all processes, by name
+Check = Callable[[], tuple[str, Common]]  # -> (text for people, what must be common); raises what is bad
 
 
-class Looks:
-    """What one process looks at; every method but `host` is a Look."""
+class Checks:
+    """What one process checks; every method but `host` is a Check."""
 
-    hosts: list[str]  # by process, once they have told each other
+    hosts: list[str]  # by process, once they have been exchanged
 
     def __init__(self, config: Config, workdir: Path) -> None:
-        """Looks at nothing yet."""
+        """Checks nothing yet."""
         self.config, self.workdir = config, workdir
         self.dataset: datasets.Dataset | None = None
 
@@ -59,7 +59,7 @@ class Looks:
             raise UserError(f"{', '.join(odd)}, elsewhere {usual}; no more can be checked before all have as many.")
         return socket.gethostname()
 
-    def processes(self) -> tuple[str, Facts]:
+    def processes(self) -> tuple[str, Common]:
         """As many as the environment names, and where they are."""
         count, expected = jax.process_count(), processes.expected()[1]
         if expected not in (1, count):
@@ -68,21 +68,21 @@ class Looks:
         more = f" and {len(hosts) - 8} more" if len(hosts) > 8 else ""
         return f"{_many(count, 'process')} on {_many(len(hosts), 'host')} ({', '.join(hosts[:8])}{more})", {}
 
-    def versions(self) -> tuple[str, Facts]:
+    def versions(self) -> tuple[str, Common]:
         """Python, the packages that matter, and this one to the last letter of its source."""
         found = {"Python": platform.python_version()}
         found |= {name: importlib.metadata.version(name) for name in PACKAGES}
         found["ltpml_jax"] = f"{ltpml_jax.__version__} (source {_source_digest()})"
         return ", ".join(f"{name} {version}" for name, version in found.items()) + _the_same(), found
 
-    def fields(self) -> tuple[str, Facts]:
+    def fields(self) -> tuple[str, Common]:
         """The config; only where the dataset lies may differ, as a host may have a copy of its own."""
         found = {name: value for name, value in fields(self.config).items() if name != "data.dir"}
         found = json.loads(json.dumps(found))
         digest = hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:12]
         return f"{len(found)} fields, sha256 {digest}{_the_same()}", {f"config.{name}": v for name, v in found.items()}
 
-    def devices(self) -> tuple[str, Facts]:
+    def devices(self) -> tuple[str, Common]:
         """Of one kind, equally many in each process, and a batch divides among them."""
         kinds = sorted({f"{device.device_kind} ({device.platform})" for device in jax.local_devices()})
         found = {"the kind of its devices": ", ".join(kinds), "their number": jax.local_device_count()}
@@ -94,7 +94,7 @@ class Looks:
         )
         return f"{total} x {', '.join(kinds)}{each}{used}; {share}", found
 
-    def collective(self) -> tuple[str, Facts]:
+    def collective(self) -> tuple[str, Common]:
         """One sum over all devices, right, and how long it takes once it is compiled."""
         count = jax.device_count()
         mesh = make_mesh(jax.devices())
@@ -110,11 +110,11 @@ class Looks:
             raise UserError(f"the sum over {count} devices is {first}, then {second}, and not {expected}.")
         return f"a sum over {_many(count, 'device')} is right, and took {took * 1000:.1f} ms", {}
 
-    def data(self) -> tuple[str, Facts]:
+    def data(self) -> tuple[str, Common]:
         """The dataset opens, is the same one, and its first image decodes."""
         dataset = datasets.load(self.config.data.name, self.config.data.dir)
         splits = {"training": dataset.train, "validation": dataset.validation, "test": dataset.test}
-        found: Facts = {"number of classes": len(dataset.class_names)}
+        found: Common = {"number of classes": len(dataset.class_names)}
         for name, split in splits.items():
             if split is not None:
                 found[f"number of {name} images"] = len(split.records)
@@ -125,12 +125,12 @@ class Looks:
         text = f"{dataset.name}: {counts} images of {len(dataset.class_names)} classes{_the_same()}"
         return f"{text}; the first image can be read", found
 
-    def room(self) -> tuple[str, Facts]:
+    def room(self) -> tuple[str, Common]:
         """The work directory's disk has room for the checkpoints."""
         folder = next(path for path in (self.workdir.absolute(), *self.workdir.absolute().parents) if path.is_dir())
         free = shutil.disk_usage(folder).free
         if self.dataset is None:
-            return f"{free / 1e9:.1f} GB free; how large a checkpoint is hangs on the data", {}
+            return f"{free / 1e9:.1f} GB free; how large a checkpoint is depends on the data", {}
         size = _checkpoint_bytes(self.config, self.dataset)
         there = sum(path.name.isdigit() for path in self.workdir.glob(f"{checkpoints.FOLDER}/*"))
         coming = max(KEPT - there, 1)
@@ -151,8 +151,8 @@ def _the_same() -> str:
 
 @functools.cache
 def _source_digest() -> str:
-    """Tells two checkouts of one version apart."""
-    root, digest = Path(__file__).parent, hashlib.sha256()
+    """Distinguishes two checkouts of one version."""
+    root, digest = Path(ltpml_jax.__file__).parent, hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         digest.update(f"{path.relative_to(root)}\n".encode() + path.read_bytes())
     return digest.hexdigest()[:12]

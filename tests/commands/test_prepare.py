@@ -8,8 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from absl import flags
 
+from ltpml_jax import cli
+from ltpml_jax.commands import prepare
 from ltpml_jax.data import datasets
+from ltpml_jax.data.labels import LabelState
 from tests import runs, trees
 
 LISTS = {
@@ -72,25 +76,25 @@ def command(place: Path, dataset: str, **options: str) -> list[str]:
 
 MANY = """
 import contextlib, io, json, sys
-from absl import flags
-from ltpml_jax import cli, prepare
+from ltpml_jax import cli
+from ltpml_jax.commands import prepare
 outcomes = []
-for arguments in json.load(sys.stdin):
-    for flag in flags.FLAGS.flags_by_module_dict()["ltpml_jax.prepare"]:
-        flag.unparse()
-    sys.argv = ["prepare", *arguments]
+for words in json.load(sys.stdin):
     with contextlib.redirect_stdout(io.StringIO()) as output, contextlib.redirect_stderr(io.StringIO()) as errors:
+        status = 0
         try:
-            cli.launch(prepare.main, required=("dataset",))
+            cli.start("prepare", prepare.COMMAND, words)
         except SystemExit as left:
-            outcomes.append([left.code or 0, output.getvalue(), errors.getvalue()])
+            status = left.code
+        outcomes.append([status, output.getvalue(), errors.getvalue()])
 print(json.dumps(outcomes))
 """
 
 
 def call_many(commands: list[list[str]]) -> list[tuple[int, str, str]]:
     """Status, output and errors of several commands, one after the other in one process: starting one takes long."""
-    arguments = json.dumps([wanted[3:] for wanted in commands])
+    start = len(runs.python("prepare"))
+    arguments = json.dumps([wanted[start:] for wanted in commands])
     done = subprocess.run([sys.executable, "-c", MANY], input=arguments, cwd=runs.ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -104,8 +108,7 @@ def test_a_published_dataset_ends_with_the_command_that_trains_on_it(place):
     assert "  train: 2 images, 3 labels, 1.50 an image" in lines
     assert "  tail (< 20): 2 classes: traffic light 2, dog 1" in lines
     assert lines[-1] == (
-        "Train on it: python -m ltpml_jax.main --config=configs/voc_mlt.py:0.3 "
-        f"--config.data.dir={place}/out --workdir=runs/voc_mlt"
+        f"Train on it: ltpml train --config=configs/voc_mlt.py:0.3 --config.data.dir={place}/out --workdir=runs/voc_mlt"
     )
     assert [line.partition(" ")[2].partition(" ")[0] for line in done.stderr.splitlines()] == ["Checking", "Went"]
     again = runs.call(command(place, "voc_mlt"))
@@ -171,6 +174,17 @@ def test_wrong_commands_end_in_one_sentence_and_status_2(place, tmp_path):
         assert (status, output, errors.count("\n")) == (2, "", 1), errors
         assert errors.startswith("error: ") and message in errors
     assert not (runs.ROOT / "ltpml_jax_was_attacked").exists()
+
+
+def test_the_default_folder_needs_no_flag_in_the_command_that_trains():
+    assert prepare._next("mine", cli.DATA_DIR) == "ltpml train --config=configs/own_data.py:mine --workdir=runs/mine"
+    assert "--config.data.dir='a b' --workdir" in prepare._next("mine", "a b")
+
+
+def test_the_states_of_difficult_objects_are_the_four_of_a_label():
+    values = flags.FlagValues()
+    prepare.define(values)
+    assert list(values["difficult"].parser.enum_values) == [state.name.lower() for state in LabelState]
 
 
 @pytest.mark.skipif(not trees.REFERENCE.exists(), reason="the published lists are not here")

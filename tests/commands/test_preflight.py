@@ -10,7 +10,7 @@ from collections import namedtuple
 
 import jax
 
-from ltpml_jax import preflight, preflight_checks
+from ltpml_jax.commands import preflight_checks, preflight_report
 from ltpml_jax.data import datasets
 from ltpml_jax.experiment import build_experiment
 from ltpml_jax.runtime import processes, watchdog
@@ -25,7 +25,7 @@ HOST = socket.gethostname()
 
 def checked(capsys, config, workdir) -> tuple[bool, dict[str, str]]:
     """(whether all is good, the lines by title without it), after checking that every check has its line."""
-    good = preflight.run(config, workdir, 8)
+    good = preflight_report.run(config, workdir, 8)
     lines = capsys.readouterr().out.splitlines()
     found = {line.split()[1]: f"{line.split()[0]} {line.split(maxsplit=2)[2]}" for line in lines}
     assert list(found) == TITLES and len(lines) == len(TITLES)
@@ -111,10 +111,10 @@ def test_the_size_of_a_checkpoint_is_that_of_the_state():
     )
 
 
-def test_unequal_numbers_of_devices_are_told_without_talking(capsys, tmp_path, monkeypatch):
+def test_unequal_numbers_of_devices_are_reported_without_an_exchange(capsys, tmp_path, monkeypatch):
     Device = namedtuple("Device", "process_index")
     monkeypatch.setattr(jax, "devices", lambda: [Device(0), Device(0), Device(1), Device(2), Device(2)])
-    assert not preflight.run(runs.config(), tmp_path, 8)
+    assert not preflight_report.run(runs.config(), tmp_path, 8)
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("BAD  processes ") and "process 1 has 1 devices, elsewhere 2" in line
 
@@ -122,35 +122,35 @@ def test_unequal_numbers_of_devices_are_told_without_talking(capsys, tmp_path, m
 def test_each_check_is_a_sign_of_life(tmp_path, monkeypatch):
     beats = []
     monkeypatch.setattr(watchdog, "beat", beats.append)
-    preflight.run(runs.config(), tmp_path, 8)
+    preflight_report.run(runs.config(), tmp_path, 8)
     assert [beat.removeprefix("preflight: ").split()[0] for beat in dict.fromkeys(beats)] == [
         "processes", "versions", "config", "devices", "collective", "workdir", "workdir", "data", "room",
     ]  # fmt: skip
 
 
-def finding(number: int, **facts) -> preflight.Finding:
-    return preflight.Finding(f"process {number}", "/runs/x", facts, "")
+def finding(number: int, **common) -> preflight_report.Finding:
+    return preflight_report.Finding(f"process {number}", "/runs/x", common, "")
 
 
 def test_the_one_that_differs_from_most_is_named():
-    usual = preflight._usual([{"jax": "1"}, {"jax": "2"}, {"jax": "2"}])
-    assert usual == {"jax": "2"} and preflight._differences({"jax": "1"}, usual) == "jax is 1, elsewhere 2"
-    assert preflight._usual([{"jax": "1"}, {"jax": "2"}]) == {"jax": "1"}
+    usual = preflight_report._usual([{"jax": "1"}, {"jax": "2"}, {"jax": "2"}])
+    assert usual == {"jax": "2"} and preflight_report._differences({"jax": "1"}, usual) == "jax is 1, elsewhere 2"
+    assert preflight_report._usual([{"jax": "1"}, {"jax": "2"}]) == {"jax": "1"}
 
 
 def test_of_three_the_one_in_another_folder_is_named():
     read = {0: finding(0, seen=[0, 2]), 1: finding(1, seen=[1]), 2: finding(2, seen=[0, 2])}
-    (line,) = preflight._apart(read)
+    (line,) = preflight_report._apart(read)
     assert line.startswith("process 1: /runs/x does not show what process 0 and 1 more writes")
-    assert preflight._apart({0: finding(0, seen=[0, 1]), 1: finding(1, seen=[0, 1])}) == []
+    assert preflight_report._apart({0: finding(0, seen=[0, 1]), 1: finding(1, seen=[0, 1])}) == []
 
 
-def test_a_failed_exchange_is_told(capsys, tmp_path, monkeypatch):
+def test_a_failed_exchange_is_reported(capsys, tmp_path, monkeypatch):
     def fails(text: str) -> list[str]:
         raise ValueError("Gloo all-gather failed")
 
     monkeypatch.setattr(processes, "exchange", fails)
-    assert not preflight.run(runs.config(), tmp_path, 8)
+    assert not preflight_report.run(runs.config(), tmp_path, 8)
     assert "Gloo all-gather failed" in capsys.readouterr().out
 
 
@@ -160,23 +160,36 @@ def test_processes_that_the_environment_names_and_do_not_come_are_bad(capsys, tm
     assert bad(found) == ["processes"] and "names 3 processes, but 1 have joined" in found["processes"]
 
 
+def test_the_command_and_the_flag_of_train_check_and_train_nothing(tmp_path):
+    """A good machine by either name, then a folder of another run."""
+    flags = runs.command(tmp_path / "run")[3:]
+    for command in ([*runs.python("preflight"), *flags], [*runs.python("train"), *flags, "--preflight"]):
+        done = runs.call(command)
+        assert done.returncode == 0, done.stderr
+        assert [line.split()[:2] for line in done.stdout.splitlines()] == [["ok", title] for title in TITLES]
+    assert list((tmp_path / "run").iterdir()) == []
+    claim(runs.config(seed=1), tmp_path / "run")
+    done = runs.call([*runs.python("preflight"), *flags])
+    assert done.returncode == 2 and "BAD  workdir " in done.stdout, done.stderr
+
+
 def pair(workdirs, changes=({}, {})) -> list[list[str]]:
     """The lines of two processes, without those of gloo."""
     port, started = free_port(), []
     for number in (0, 1):
         names = {"JAX_COORDINATOR_ADDRESS": f"localhost:{port}", "JAX_NUM_PROCESSES": 2, "JAX_PROCESS_ID": number}
         env = runs.environment() | {name: str(value) for name, value in names.items()}
-        told = [str(workdirs[number]), str(runs.data_dir()), json.dumps(changes[number])]
-        command = [sys.executable, "-m", "tests.preflight_peer", *told]
+        arguments = [str(workdirs[number]), str(runs.data_dir()), json.dumps(changes[number])]
+        command = [sys.executable, "-m", "tests.commands.preflight_peer", *arguments]
         pipe = subprocess.PIPE
         started.append(subprocess.Popen(command, cwd=runs.ROOT, env=env, stdout=pipe, stderr=pipe, text=True))
     try:
-        said = [process.communicate(timeout=180) for process in started]
+        outputs = [process.communicate(timeout=180) for process in started]
     finally:
         for process in started:
             process.kill()
-    assert [process.returncode for process in started] == [0, 0], said
-    return [[line for line in out.splitlines() if not line.startswith("[Gloo]")] for out, _ in said]
+    assert [process.returncode for process in started] == [0, 0], outputs
+    return [[line for line in out.splitlines() if not line.startswith("[Gloo]")] for out, _ in outputs]
 
 
 def test_two_that_agree(tmp_path):

@@ -1,4 +1,4 @@
-"""What a run needs of its machines, tried in seconds: a line for each check, and a bad one names process and host."""
+"""The checks of all processes together: a line for each, and a bad one names process and host."""
 
 import contextlib
 import json
@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import jax
 
+from ltpml_jax.commands.preflight_checks import Check, Checks, Common
 from ltpml_jax.errors import UserError
 from ltpml_jax.methods.settings import Config
-from ltpml_jax.preflight_checks import Facts, Look, Looks
 from ltpml_jax.runtime import processes, watchdog
 from ltpml_jax.workdir import check_workdir
 
@@ -22,11 +22,11 @@ PATIENCE = 10.0  # seconds until a network file system shows what another host w
 
 
 class Finding(NamedTuple):
-    """What a check finds in the process `who`: `text` for people, `facts` that all must agree on, and what is bad."""
+    """What a check finds in the process `who`: `text` for people, `common` that all must agree on, and what is bad."""
 
     who: str
     text: str
-    facts: Facts
+    common: Common
     bad: str
 
 
@@ -35,58 +35,59 @@ def run(config: Config, workdir: Path, limit: float) -> bool:
 
     config is validated, and the processes have joined. limit: seconds that the start may take; 0 for any.
     """
-    looks = Looks(config, workdir)
+    made = Checks(config, workdir)
     try:
-        looks.hosts = processes.exchange(looks.host())
-    except Exception as error:  # JAX's, gloo's, NCCL's: then they can tell each other nothing more
+        made.hosts = processes.exchange(made.host())
+    except Exception as error:  # JAX's, gloo's, NCCL's: then they can exchange nothing more
         return _report("processes", "", [f"{processes.name()}: {' '.join(str(error).split())}"], 0)
     patience = min(PATIENCE, limit / 4) if limit else PATIENCE
     checks: tuple[Callable[[], bool], ...] = (
-        lambda: _check("processes", looks.processes),
-        lambda: _check("versions", looks.versions),
-        lambda: _check("config", looks.fields),
-        lambda: _check("devices", looks.devices),
-        lambda: _check("collective", looks.collective),
+        lambda: _check("processes", made.processes),
+        lambda: _check("versions", made.versions),
+        lambda: _check("config", made.fields),
+        lambda: _check("devices", made.devices),
+        lambda: _check("collective", made.collective),
         lambda: _check_workdir(config, workdir, patience),
-        lambda: _check("data", looks.data),
-        lambda: _check("room", looks.room),
+        lambda: _check("data", made.data),
+        lambda: _check("room", made.room),
     )
     return all([check() for check in checks])
 
 
-def _check(title: str, look: Look) -> bool:
-    """Look in every process; good where nothing is bad and all agree on the facts."""
+def _check(title: str, check: Check) -> bool:
+    """Check in every process; good where nothing is bad and all agree on what must be common."""
     began = time.monotonic()
-    findings = _ask_all(title, look)
+    findings = _in_all(title, check)
     good = [finding for finding in findings if not finding.bad]
-    usual = _usual([finding.facts for finding in good])
+    usual = _usual([finding.common for finding in good])
     bad = [f"{finding.who}: {finding.bad}" for finding in findings if finding.bad]
-    bad += [f"{finding.who}: {_differences(finding.facts, usual)}" for finding in good if finding.facts != usual]
+    bad += [f"{finding.who}: {_differences(finding.common, usual)}" for finding in good if finding.common != usual]
     return _report(title, good[0].text if good else "", bad, time.monotonic() - began)
 
 
-def _ask_all(title: str, look: Look) -> list[Finding]:
-    """What `look` finds, or raises, in every process."""
-    text, facts, bad = "", {}, ""
+def _in_all(title: str, check: Check) -> list[Finding]:
+    """What `check` finds, or raises, in every process."""
+    text, common, bad = "", {}, ""
     try:
-        text, facts = look()
+        text, common = check()
     except UserError as error:
         bad = str(error)
-    except Exception as error:  # whatever it is, the other checks shall be made too
+    except Exception as error:  # whatever it is, the other checks are made too
         bad = f"{type(error).__name__}: {' '.join(str(error).split())}"
     watchdog.beat(f"preflight: {title}")
-    return [Finding(*json.loads(told)) for told in processes.exchange(json.dumps([processes.name(), text, facts, bad]))]
+    own = json.dumps([processes.name(), text, common, bad])
+    return [Finding(*json.loads(line)) for line in processes.exchange(own)]
 
 
-def _usual(facts: list[Facts]) -> Facts:
+def _usual(found: list[Common]) -> Common:
     """Those that most processes have; of equally many the first's."""
-    counts = Counter(json.dumps(one, sort_keys=True) for one in facts)
+    counts = Counter(json.dumps(one, sort_keys=True) for one in found)
     return json.loads(counts.most_common(1)[0][0]) if counts else {}
 
 
-def _differences(facts: Facts, usual: Facts) -> str:
-    names = sorted(name for name in facts.keys() | usual.keys() if facts.get(name) != usual.get(name))
-    return "; ".join(f"{name} is {facts.get(name)}, elsewhere {usual.get(name)}" for name in names)
+def _differences(common: Common, usual: Common) -> str:
+    names = sorted(name for name in common.keys() | usual.keys() if common.get(name) != usual.get(name))
+    return "; ".join(f"{name} is {common.get(name)}, elsewhere {usual.get(name)}" for name in names)
 
 
 def _report(title: str, text: str, bad: list[str], seconds: float) -> bool:
@@ -102,9 +103,9 @@ def _check_workdir(config: Config, workdir: Path, patience: float) -> bool:
     began = time.monotonic()
     mark = workdir / f"{MARK}{jax.process_index()}"
     try:
-        written = _ask_all("workdir written", lambda: _write(config, workdir, mark))
-        marks = {number: finding.facts["mark"] for number, finding in enumerate(written) if not finding.bad}
-        read = _ask_all("workdir read", lambda: (str(workdir.resolve()), {"seen": _seen(workdir, marks, patience)}))
+        written = _in_all("workdir written", lambda: _write(config, workdir, mark))
+        marks = {number: finding.common["mark"] for number, finding in enumerate(written) if not finding.bad}
+        read = _in_all("workdir read", lambda: (str(workdir.resolve()), {"seen": _seen(workdir, marks, patience)}))
     finally:
         with contextlib.suppress(OSError):
             mark.unlink()
@@ -115,7 +116,7 @@ def _check_workdir(config: Config, workdir: Path, patience: float) -> bool:
     return _report("workdir", text, bad, time.monotonic() - began)
 
 
-def _write(config: Config, workdir: Path, mark: Path) -> tuple[str, Facts]:
+def _write(config: Config, workdir: Path, mark: Path) -> tuple[str, Common]:
     check_workdir(config, workdir)
     token = os.urandom(8).hex()
     mark.write_text(token)
@@ -127,7 +128,7 @@ def _seen(workdir: Path, marks: dict[int, Any], patience: float) -> list[int]:
     until = time.monotonic() + patience
     while True:
         with contextlib.suppress(OSError):
-            os.listdir(workdir)  # makes a network file system look again
+            os.listdir(workdir)  # makes a network file system read the folder anew
         seen = [number for number, mark in marks.items() if _text(workdir / f"{MARK}{number}") == mark]
         if len(seen) == len(marks) or time.monotonic() > until:
             return seen
@@ -143,10 +144,10 @@ def _text(path: Path) -> str:
 
 def _apart(read: dict[int, Finding]) -> list[str]:
     """A sentence for each process that does not see what most see."""
-    most = max((finding.facts["seen"] for finding in read.values()), key=len, default=[])
+    most = max((finding.common["seen"] for finding in read.values()), key=len, default=[])
     out = []
     for finding in read.values():
-        unseen = [read[number].who for number in most if number not in finding.facts["seen"] and number in read]
+        unseen = [read[number].who for number in most if number not in finding.common["seen"] and number in read]
         if unseen:
             more = f" and {len(unseen) - 1} more" if len(unseen) > 1 else ""
             out.append(

@@ -1,0 +1,1 @@
+"""The commands of `ltpml`, one module each."""

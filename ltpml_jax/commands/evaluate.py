@@ -1,0 +1,41 @@
+"""Evaluate a finished or unfinished run again, on one device: `ltpml evaluate --workdir=DIR`."""
+
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from ltpml_jax.cli import Command
+
+
+def define(values: flags.FlagValues) -> None:
+    """The command's flags."""
+    flags.DEFINE_string("workdir", "", "Directory of the run.", values)
+    flags.DEFINE_string("data_dir", "", "Where the prepared dataset lies, if not where the run had it.", values)
+    flags.DEFINE_bool("per_class", False, "Also print the average precision of every class.", flag_values=values)
+
+
+def run(values: Any) -> None:
+    """Print the run's table from its checkpoints."""
+    from ltpml_jax.config import validate
+    from ltpml_jax.workdir import saved_config
+
+    workdir = Path(values.workdir)
+    config = saved_config(workdir)
+    if values.data_dir:
+        config.data.dir = values.data_dir
+    validate(config)
+    import jax
+
+    from ltpml_jax import checkpoints, outcome
+    from ltpml_jax.experiment import build_experiment
+    from ltpml_jax.state import make_mesh
+
+    opened = build_experiment(config, workdir, make_mesh(jax.local_devices()[:1]), pretrained=False)
+    with checkpoints.open_manager(workdir, read_only=True) as manager:
+        found = outcome.show(opened, manager)
+    if values.per_class:
+        outcome.show_classes(opened, found)
+
+
+COMMAND = Command("Print the table of a run again, from its checkpoints.", define, ("workdir",), run)

@@ -1,0 +1,94 @@
+"""Config files of every kind: the good ones make a config, the others are one sentence with file and line."""
+
+import pytest
+
+from ltpml_jax.commands import config_file
+from ltpml_jax.errors import UserError
+
+GOOD = """
+import dataclasses
+from ml_collections import ConfigDict
+
+@dataclasses.dataclass
+class Rates:
+    one: "float"
+
+def get_config(text="nothing"):
+    return ConfigDict({"text": text, "file": __file__, "rate": Rates(0.5).one})
+"""
+
+
+def test_what_stands_after_the_first_colon_is_the_argument(tmp_path):
+    path = tmp_path / "own.py"
+    path.write_text(GOOD)
+    for given, expected in {"": "nothing", ":a:b": "a:b", ":": ""}.items():
+        assert config_file.load(f"{path}{given}").to_dict() == {"text": expected, "file": str(path), "rate": 0.5}
+
+
+RETURNS = "def get_config():\n    "
+WRONG = {
+    "x = (\n": "has a syntax error in line 1: '(' was never closed.",
+    "x = 1\ny = \xe9\xff'": "has a syntax error in line 2: ",
+    "": "has no function get_config; it needs one that returns the config.",
+    "get_config = 3": "has no function get_config",
+    "\n\nimport nowhere": "fails in line 3 with ModuleNotFoundError: No module named 'nowhere'.",
+    RETURNS + "raise KeyError('x')": "fails in line 2 with KeyError: 'x'.",
+    RETURNS + "raise ValueError('a\\n  b')": "fails in line 2 with ValueError: a b.",
+    RETURNS + "raise AssertionError": "fails in line 2 with AssertionError.",
+    RETURNS + "open('/nowhere')": "fails in line 2 with FileNotFoundError: ",
+    RETURNS + "return int('x')": "fails in line 2 with ValueError: invalid literal",
+    RETURNS + "return get_config()": "fails in line 2 with RecursionError: ",
+    "import sys\nsys.exit(0)": "fails in line 2 with SystemExit: 0.",
+    RETURNS + "raise KeyboardInterrupt": "fails in line 2 with KeyboardInterrupt.",
+    RETURNS + "pass": "returns None; it must return a ConfigDict.",
+    RETURNS + "return {}": "returns a dict; it must return a ConfigDict.",
+    "def get_config(rate):\n    pass": "has get_config(rate), but --config gives no argument after a colon.",
+}
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_a_file_that_makes_no_config_is_one_sentence_that_names_it(text, tmp_path):
+    path = tmp_path / "own.py"
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        config_file.load(str(path))
+    sentence = str(caught.value)
+    assert str(path) in sentence and WRONG[text] in sentence and "\n" not in sentence
+    assert sentence.endswith(".") and not sentence.endswith("..")
+
+
+def test_an_argument_that_nothing_takes_is_named(tmp_path):
+    path = tmp_path / "own.py"
+    path.write_text(RETURNS + "pass")
+    with pytest.raises(UserError, match=r"own.py has get_config\(\), but --config gives '3' for its argument\.$"):
+        config_file.load(f"{path}:3")
+
+
+def test_a_user_error_of_the_file_stays_as_it_is(tmp_path):
+    path = tmp_path / "own.py"
+    path.write_text("from ltpml_jax.errors import UserError\nraise UserError('Give a rate.')")
+    with pytest.raises(UserError, match=r"^Give a rate\.$"):
+        config_file.load(str(path))
+
+
+@pytest.mark.parametrize("content", [b"# Title\n\nIt's a text.\n", bytes(range(256)), b"\0\0", b"(" * 100_000])
+@pytest.mark.parametrize("name", ["README.md", "image", "own.py"])
+def test_what_was_never_python_is_reported(content, name, tmp_path):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        config_file.load(str(path))
+    expected = f"The config file {path} is no Python file; give the path of one as --config=FILE.py[:ARGUMENT]."
+    syntax = f"The config file {path} has a syntax error in line "
+    assert str(caught.value) == expected or (name == "own.py" and str(caught.value).startswith(syntax))
+
+
+def test_what_cannot_be_read_is_reported(tmp_path):
+    for path, reason in {
+        f"{tmp_path}/nowhere.py": r"cannot be read \(No such file or directory\)",
+        f"{tmp_path}": "is not a file",
+        "/dev/zero": "is not a file",
+        f"{__file__}/below.py": r"cannot be read \(Not a directory\)",
+    }.items():
+        with pytest.raises(UserError, match=rf"^The config file {path} {reason}; give the path of one as --config="):
+            config_file.load(path)
