@@ -8,7 +8,7 @@ All get the same generated JPEGs of about 75 KB, in the page cache, and make bat
 Times run from the first batch on.
 
 * decoding alone: two threads, OpenCV, from memory: the limit for whoever decodes whole images with it;
-* ours: `pipeline.train_loader` with two threads over a prepared dataset, as NumPy batches (uint8), by data.resize;
+* ours: `loader.train_loader` with two threads over a prepared dataset, as NumPy batches (uint8), by data.resize;
   colour distortion and normalisation are part of the training step and not in these, but in "opencv + distortion",
   where they are compiled for this CPU;
 * PyTorch: DataLoader with two worker processes over the JPEG files. "opencv" and "pillow" make the very pixels of
@@ -34,10 +34,10 @@ from absl import app, flags
 
 from benchmarks import input_checks, photos
 from ltpml_jax import photometric
-from ltpml_jax.data import augment, pipeline, sampler
+from ltpml_jax.data import augment, loader, sampler
 from ltpml_jax.data.batches import Part
+from ltpml_jax.data.candidates import ClassLists
 from ltpml_jax.data.datasets import Dataset
-from ltpml_jax.data.label_rows import ClassLists
 
 WIDTH = flags.DEFINE_integer("width", 500, "Width of the JPEGs in pixels.")
 HEIGHT = flags.DEFINE_integer("height", 375, "Height of the JPEGs in pixels.")
@@ -60,10 +60,10 @@ def order_of(dataset: Dataset, passes: int) -> sampler.EpochOrders:
 
 
 def loader(dataset: Dataset, resize: str, passes: int, size: int, workers: int = 0):
-    spec = pipeline.AugmentSpec(size, 0.8, (0.5, 2.0), 0.5, augment.RESIZES[resize])
+    spec = loader.AugmentSpec(size, 0.8, (0.5, 2.0), 0.5, augment.RESIZES[resize])
     records, labels = dataset.train.records, dataset.train.labels
     part = Part(BATCH, slice(0, BATCH), skip=False)
-    return pipeline.train_loader(records, labels, order_of(dataset, passes), spec, part, 0, workers, 2)
+    return loader.train_loader(records, labels, order_of(dataset, passes), spec, part, 0, workers, 2)
 
 
 def decode_rate(paths: list[Path], passes: int) -> Rate:

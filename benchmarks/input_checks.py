@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ltpml_jax.feed import AHEAD
+from ltpml_jax.data.feed import AHEAD
 
 EPOCHS = 5
 STEPS = 50  # at most

@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests import runs
+from tests.helpers import runs
 from tests.test_resume import assert_same
 
 EVERY = 3  # steps between checkpoints

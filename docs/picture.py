@@ -16,9 +16,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from ltpml_jax.setup import Run, prepare
 
-from ltpml_jax import checkpoints
 from ltpml_jax.config import saved
 from ltpml_jax.data import augment
+from ltpml_jax.runtime import checkpoints
 from ltpml_jax.state import make_mesh
 
 TRUE, FALSE = "#1b7f4d", "#b8b8b8"

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ltpml_jax.config import default_config
+    from ltpml_jax.evaluation.opened import open_run
     from ltpml_jax.methods import METHODS, Method
-    from ltpml_jax.opened import open_run
     from ltpml_jax.trainer import train
 
 __version__ = "0.1.0"
@@ -22,7 +22,7 @@ _HOME = {
     "default_config": "ltpml_jax.config",
     "METHODS": "ltpml_jax.methods",
     "Method": "ltpml_jax.methods",
-    "open_run": "ltpml_jax.opened",
+    "open_run": "ltpml_jax.evaluation.opened",
     "train": "ltpml_jax.trainer",
 }
 

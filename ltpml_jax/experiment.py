@@ -10,15 +10,15 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 
-from ltpml_jax import checkpoints, photometric
+from ltpml_jax import photometric
 from ltpml_jax.config import CUSTOM, build_method
-from ltpml_jax.data.setting import Setting, make_setting
+from ltpml_jax.data.task import Setting, make_setting
 from ltpml_jax.errors import UserError
 from ltpml_jax.methods.base import Blocks, Method
 from ltpml_jax.methods.settings import Config
 from ltpml_jax.models import classifier, weights
 from ltpml_jax.optimizer import build_optimizer, check_multipliers
-from ltpml_jax.runtime import processes
+from ltpml_jax.runtime import checkpoints, processes
 from ltpml_jax.state import ROW_MULTIPLE, TrainState, batch_sharding, init_state, padded, state_shardings
 from ltpml_jax.step import Predict, Recipe, Step, jit_predict, jit_step, make_stages
 from ltpml_jax.workdir import differences, from_json

@@ -13,13 +13,14 @@ import orbax.checkpoint as ocp
 from clu import parameter_overview
 from flax import nnx
 
-from ltpml_jax import checkpoints, evaluation
-from ltpml_jax.bookkeeping import Steps, write_epoch
 from ltpml_jax.config import CUSTOM, fields, validate
 from ltpml_jax.data import loaders
 from ltpml_jax.data.digits_mlt import EMBEDDED
-from ltpml_jax.data.setting import origin
+from ltpml_jax.data.feed import AHEAD
+from ltpml_jax.data.task import origin
 from ltpml_jax.errors import SharedError
+from ltpml_jax.evaluation.metrics import Scores
+from ltpml_jax.evaluation.outcome import conclude
 from ltpml_jax.experiment import (
     Experiment,
     build_experiment,
@@ -29,15 +30,14 @@ from ltpml_jax.experiment import (
     fresh_state,
     open_newest,
 )
-from ltpml_jax.feed import AHEAD
 from ltpml_jax.methods.base import Method
 from ltpml_jax.methods.settings import Config
-from ltpml_jax.outcome import conclude
-from ltpml_jax.records import Records
-from ltpml_jax.runtime import preemption, processes, watchdog
+from ltpml_jax.runtime import checkpoints, preemption, processes, watchdog
 from ltpml_jax.runtime.files import sole_run
+from ltpml_jax.runtime.metrics_log import Records
 from ltpml_jax.runtime.progress import Progress
 from ltpml_jax.state import TrainState, make_mesh
+from ltpml_jax.step_log import Steps, write_epoch
 from ltpml_jax.workdir import check_workdir, claim
 
 FROM_SCRATCH = (
@@ -49,7 +49,7 @@ PARAMETERS = "parameters.txt"
 log = logging.getLogger(__name__)
 
 
-def train(config: Config, workdir: str | Path, method: Method | None = None) -> dict[str, evaluation.Scores]:
+def train(config: Config, workdir: str | Path, method: Method | None = None) -> dict[str, Scores]:
     """Train (or resume), evaluate on the test split, print and save the table; returns the table's scores.
 
     Args:

@@ -20,7 +20,7 @@ from ltpml_jax.config import validate
 from ltpml_jax.data import datasets, digits_mlt
 from ltpml_jax.errors import UserError
 from ltpml_jax.runtime import checksums
-from tests import runs
+from tests.helpers import runs
 
 CONFIG = f"--config={runs.ROOT}/configs/digits_mlt.py:0.3"
 

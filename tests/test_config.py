@@ -20,7 +20,8 @@ from ltpml_jax.data import augment
 from ltpml_jax.errors import UserError
 from ltpml_jax.models.resnet import ARCHITECTURES
 from ltpml_jax.workdir import check_workdir, claim, differences, from_json, saved_config
-from tests import runs, test_recipes
+from tests import test_recipes
+from tests.helpers import runs
 
 
 @pytest.mark.parametrize("make", [default_config, digits_mlt.get_config, digits_pretrain.get_config])

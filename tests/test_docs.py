@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from docs import config_table
-from tests import runs
+from tests.helpers import runs
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]

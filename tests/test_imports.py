@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests import runs
-from tests.runs import ROOT
-from tests.test_records import scalars
+from tests.helpers import runs
+from tests.helpers.runs import ROOT
+from tests.runtime.test_metrics_log import scalars
 
 CORE = "ltpml_jax.methods.losses, ltpml_jax.methods.priors, ltpml_jax.methods.ndlp, ltpml_jax.state, ltpml_jax.step"
 MODULES = sorted(

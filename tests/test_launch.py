@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import launchers, runs
-from tests.launchers import JOIN, LAUNCH, REAL, call, environment, in_slurm, script, steps
+from tests.helpers import launchers, runs
+from tests.helpers.launchers import JOIN, LAUNCH, REAL, call, environment, in_slurm, script, steps
 
 RUN = ("--config=configs/voc_mlt.py:0.3", "--workdir=runs/a b")
 TRAIN = ["python", "-m", "ltpml_jax.main"]

@@ -7,8 +7,8 @@ from functools import reduce
 import jsonschema
 import pytest
 
-from tests import launchers
-from tests.launchers import FAKES, JOIN, jobset, pods
+from tests.helpers import launchers
+from tests.helpers.launchers import FAKES, JOIN, jobset, pods
 
 VALIDATOR = jsonschema.Draft202012Validator(json.loads((FAKES / "jobset.schema.json").read_text()))
 JOB = ("spec", "replicatedJobs", 0, "template", "spec")

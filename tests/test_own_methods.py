@@ -11,7 +11,7 @@ import pytest
 
 from ltpml_jax import open_run, train
 from ltpml_jax.errors import UserError
-from tests import runs
+from tests.helpers import runs
 from tests.helpers.toys import TOYS
 from tests.test_resume import assert_same
 

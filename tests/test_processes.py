@@ -14,7 +14,7 @@ import pytest
 
 from ltpml_jax import trainer
 from ltpml_jax.runtime import checksums, files
-from tests import runs, trees
+from tests.helpers import runs, trees
 from tests.test_resume import assert_same
 
 EVERY = 4  # steps between checkpoints, as in runs.finished

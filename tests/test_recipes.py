@@ -13,7 +13,7 @@ from ltpml_jax.config import default_config, fields, validate
 from ltpml_jax.data import loaders
 from ltpml_jax.experiment import assemble, build_experiment, compile_step, fresh_state
 from ltpml_jax.state import make_mesh
-from tests import trees
+from tests.helpers import trees
 
 RECIPES = {"voc_mlt": (voc_mlt, 20), "coco_mlt": (coco_mlt, 80), "nuswide_lt": (nuswide_lt, 81)}
 ARGUMENTS = ("0.05", "0.05,reference")

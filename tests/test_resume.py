@@ -18,7 +18,7 @@ from jax.sharding import SingleDeviceSharding
 from ltpml_jax import trainer
 from ltpml_jax.data import loaders
 from ltpml_jax.runtime import files, preemption
-from tests import runs
+from tests.helpers import runs
 
 EVERY = 3  # steps between checkpoints
 

@@ -9,12 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ltpml_jax import checkpoints, evaluation, photometric, trainer
+from ltpml_jax import photometric, trainer
 from ltpml_jax.data import loaders
-from ltpml_jax.data.setting import make_setting
+from ltpml_jax.data.task import make_setting
 from ltpml_jax.errors import UserError
+from ltpml_jax.evaluation import metrics
+from ltpml_jax.runtime import checkpoints
 from ltpml_jax.state import make_mesh
-from tests import runs, trees
+from tests.helpers import runs, trees
 from tests.test_resume import leaves
 
 # Plain cross-entropy compiles fastest, for what does not hang on the method.
@@ -178,4 +180,4 @@ def test_a_validation_score_is_the_mean_over_classes_that_occur(tmp_path):
     with checkpoints.open_manager(runs.finished(), read_only=True) as manager:
         best = max(lines, key=lambda line: line[checkpoints.SCORE])
         assert manager.best_step() == best["step"]
-    assert evaluation.average_precision(np.zeros((2, 2)), np.array([[1, 0], [0, 0]]))[0] == 50.0
+    assert metrics.average_precision(np.zeros((2, 2)), np.array([[1, 0], [0, 0]]))[0] == 50.0

@@ -82,7 +82,7 @@ def _corrupted(values: Any, labels: Any) -> Any:
 
 def _imported(values: Any, dataset: Any) -> Any:
     """The candidate sets int8 [N, C] of the reference code, in the order of the dataset's images."""
-    from ltpml_jax.data import reference_cache
+    from ltpml_jax.data.readers import reference_cache
 
     table = reference_cache.read_table(values.import_npy)
     if not values.order:

@@ -27,8 +27,9 @@ def run(values: Any) -> None:
     validate(config)
     import jax
 
-    from ltpml_jax import checkpoints, outcome
+    from ltpml_jax.evaluation import outcome
     from ltpml_jax.experiment import build_experiment
+    from ltpml_jax.runtime import checkpoints
     from ltpml_jax.state import make_mesh
 
     opened = build_experiment(config, workdir, make_mesh(jax.local_devices()[:1]), pretrained=False)

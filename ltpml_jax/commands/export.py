@@ -26,9 +26,9 @@ def run(values: Any) -> None:
     import jax
     from flax import nnx
 
-    from ltpml_jax import checkpoints
     from ltpml_jax.experiment import build_experiment, open_checkpoint
     from ltpml_jax.models import weights
+    from ltpml_jax.runtime import checkpoints
     from ltpml_jax.state import evaluated, make_mesh
 
     opened = build_experiment(config, workdir, make_mesh(jax.local_devices()[:1]), pretrained=False)

@@ -20,16 +20,15 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import ltpml_jax
-from ltpml_jax import checkpoints
 from ltpml_jax.config import build_method, fields
 from ltpml_jax.data import augment, datasets
-from ltpml_jax.data.setting import split_validation
+from ltpml_jax.data.task import split_validation
 from ltpml_jax.errors import UserError
 from ltpml_jax.experiment import build_network, choose_devices
 from ltpml_jax.methods.priors import Prior
 from ltpml_jax.methods.settings import Config
 from ltpml_jax.optimizer import build_optimizer
-from ltpml_jax.runtime import processes
+from ltpml_jax.runtime import checkpoints, processes
 from ltpml_jax.state import batch_sharding, init_state, make_mesh, padded
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")

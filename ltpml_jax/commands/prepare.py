@@ -63,7 +63,7 @@ def run(values: Any) -> None:
 
     Raises UserError for labels and images that cannot be read, a name that is taken, and after Ctrl-C.
     """
-    from ltpml_jax.data.own import stratify
+    from ltpml_jax.data.readers import stratify
     from ltpml_jax.data.writing import describe, recipe, writer
 
     recipe.check_name(values.dataset)
@@ -91,8 +91,7 @@ def run(values: Any) -> None:
 def _listing(values: Any) -> "Listing":
     """The images and labels of the one source that the flags name."""
     from ltpml_jax.data.labels import LabelState
-    from ltpml_jax.data.own import coco, tables, voc
-    from ltpml_jax.data.published import appendix
+    from ltpml_jax.data.readers import appendix, coco, tables, voc
 
     images = os.path.expanduser(values.images)
     if values.csv:

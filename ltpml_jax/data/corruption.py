@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from ltpml_jax.data.label_rows import draw_candidates
+from ltpml_jax.data.candidates import draw_candidates
 from ltpml_jax.data.labels import LabelState, is_clean
 from ltpml_jax.data.streams import Purpose, uniform
 from ltpml_jax.errors import UserError

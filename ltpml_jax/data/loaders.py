@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from ltpml_jax.data import augment, batches, pipeline, sampler
-from ltpml_jax.data.label_rows import ClassLists
-from ltpml_jax.data.setting import Setting
-from ltpml_jax.feed import Feed
+from ltpml_jax.data import augment, batches, loader, sampler
+from ltpml_jax.data.candidates import ClassLists
+from ltpml_jax.data.feed import Feed
+from ltpml_jax.data.task import Setting
 from ltpml_jax.methods.settings import Config
 from ltpml_jax.state import own_part
 
@@ -44,11 +44,11 @@ def train_iterator(config: Config, setting: Setting, mesh: Mesh) -> Any:
     spec = batches.AugmentSpec(
         data.image_size, data.min_crop, tuple(data.crop_ratio), data.flip, augment.RESIZES[data.resize]
     )
-    loader = pipeline.train_loader(
+    batches_of_run = loader.train_loader(
         Subset(setting.dataset.train.records, setting.train), setting.served, order, spec,
         _part(config, mesh, data.batch_size), seed=config.seed, workers=data.workers, threads=data.threads,
     )  # fmt: skip
-    return iter(loader)
+    return iter(batches_of_run)
 
 
 def train_feed(config: Config, setting: Setting, mesh: Mesh, iterator: Any) -> Feed:
@@ -73,7 +73,7 @@ def _in_order(config: Config, split: Any, rows: np.ndarray, mesh: Mesh) -> Feed:
     size = config.eval.batch_size + -config.eval.batch_size % mesh.size  # rounded up: the end is padded anyway
     part, resize = _part(config, mesh, size), augment.RESIZES[config.data.resize]
     side, threads = config.data.image_size, config.data.threads
-    read: Iterator[batches.Batch] = pipeline.eval_batches(split.records, rows, part, side, threads, resize)
+    read: Iterator[batches.Batch] = loader.eval_batches(split.records, rows, part, side, threads, resize)
     return Feed(read, mesh, size, batches.blank_in_order(len(part), side), ("mask",), -(-len(rows) // size))
 
 

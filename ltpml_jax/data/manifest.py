@@ -24,7 +24,7 @@ from safetensors.numpy import save_file
 
 from ltpml_jax.data import prepared
 from ltpml_jax.data.labels import LabelState, blocks
-from ltpml_jax.data.writing.files import check_reachable, is_remote, measure
+from ltpml_jax.data.writing.locations import check_reachable, is_remote, measure
 from ltpml_jax.errors import UserError
 
 SUFFIX = ".safetensors"

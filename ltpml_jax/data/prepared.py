@@ -19,7 +19,7 @@ import numpy as np
 from etils import epath
 
 from ltpml_jax.data.labels import GROUPS, LabelState
-from ltpml_jax.data.writing.files import check_reachable, is_remote, measure
+from ltpml_jax.data.writing.locations import check_reachable, is_remote, measure
 from ltpml_jax.errors import UserError
 
 DATASET = "lt_pml"  # the TFDS name of all prepared datasets; each is a config of it

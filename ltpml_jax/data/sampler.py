@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from ltpml_jax.data.label_rows import ClassLists
+from ltpml_jax.data.candidates import ClassLists
 from ltpml_jax.errors import UserError
 
 KINDS = ("class_aware", "shuffle")

@@ -11,7 +11,7 @@ from ltpml_jax.commands import corrupt
 from ltpml_jax.data import corruption, datasets, manifest
 from ltpml_jax.data.labels import LabelState
 from ltpml_jax.errors import UserError
-from tests import runs
+from tests.helpers import runs
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,14 @@ import pytest
 from flax import nnx
 from safetensors.numpy import load_file
 
-from ltpml_jax import checkpoints, cli
+from ltpml_jax import cli
 from ltpml_jax.commands import export
 from ltpml_jax.errors import UserError
 from ltpml_jax.experiment import build_experiment, fresh_state
 from ltpml_jax.models import weights
+from ltpml_jax.runtime import checkpoints
 from ltpml_jax.state import make_mesh
-from tests import runs
+from tests.helpers import runs
 
 
 def run(out) -> None:

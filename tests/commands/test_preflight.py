@@ -16,7 +16,7 @@ from ltpml_jax.experiment import build_experiment
 from ltpml_jax.runtime import processes, watchdog
 from ltpml_jax.state import make_mesh
 from ltpml_jax.workdir import claim
-from tests import runs
+from tests.helpers import runs
 from tests.runtime.test_watchdog import free_port
 
 TITLES = ["processes", "versions", "config", "devices", "collective", "workdir", "data", "room"]

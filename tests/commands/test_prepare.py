@@ -14,7 +14,7 @@ from ltpml_jax import cli
 from ltpml_jax.commands import prepare
 from ltpml_jax.data import datasets
 from ltpml_jax.data.labels import LabelState
-from tests import runs, trees
+from tests.helpers import runs, trees
 
 LISTS = {
     "lt_train.txt": "VOCdevkit/VOC2012/JPEGImages/a.jpg 1 0\r\nVOCdevkit/VOC2012/JPEGImages/b.jpg 1\r\n",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ltpml_jax.data import corruption
-from ltpml_jax.data.label_rows import LabelRows
+from ltpml_jax.data.candidates import LabelRows
 from ltpml_jax.data.labels import LabelState
 from ltpml_jax.data.manifest import digest
 from ltpml_jax.errors import UserError

@@ -10,7 +10,7 @@ import pytest
 
 from ltpml_jax.data import datasets, digits_mlt
 from ltpml_jax.errors import UserError
-from tests import runs
+from tests.helpers import runs
 
 
 @pytest.fixture(scope="module")

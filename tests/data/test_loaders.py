@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ltpml_jax.data import augment, loaders
-from ltpml_jax.data.setting import make_setting
+from ltpml_jax.data.task import make_setting
 from ltpml_jax.state import make_mesh
-from tests import runs
+from tests.helpers import runs
 
 
 @pytest.fixture(scope="module")

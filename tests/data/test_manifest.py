@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from ltpml_jax.data import manifest
-from ltpml_jax.data.label_rows import LabelRows
+from ltpml_jax.data.candidates import LabelRows
 from ltpml_jax.data.labels import LabelState
 from ltpml_jax.errors import UserError
 

@@ -13,7 +13,7 @@ from ltpml_jax.data import datasets, prepared
 from ltpml_jax.data.listing import ListedSplit, Listing
 from ltpml_jax.data.writing import writer
 from ltpml_jax.errors import UserError
-from tests import trees
+from tests.helpers import trees
 
 STATES = np.array([[1, 0], [0, 2], [3, 1], [0, 0]], np.int8)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ltpml_jax.data import sampler
-from ltpml_jax.data.label_rows import ClassLists, LabelRows
+from ltpml_jax.data.candidates import ClassLists, LabelRows
 from ltpml_jax.errors import UserError
 
 # Class 0: rows 0..6, class 1: rows 7..10, class 2: none, class 3: row 11 alone. One label a row, so that

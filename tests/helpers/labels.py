@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ltpml_jax.data.label_rows import draw_candidates
+from ltpml_jax.data.candidates import draw_candidates
 
 
 def candidate_sets(labels: np.ndarray, rate: float, seed: int) -> np.ndarray:

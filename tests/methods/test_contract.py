@@ -11,12 +11,13 @@ import optax
 import pytest
 from flax import nnx
 
-from ltpml_jax import checkpoints, state, step
+from ltpml_jax import state, step
 from ltpml_jax.config import build_method, default_config
 from ltpml_jax.methods import METHODS
 from ltpml_jax.methods.base import Blocks, Method
 from ltpml_jax.methods.priors import Prior
 from ltpml_jax.models import classifier
+from ltpml_jax.runtime import checkpoints
 from tests.helpers.toys import TOYS
 
 N, C, B, SIDE, STEPS = 48, 6, 16, 4, 3

@@ -13,7 +13,7 @@ import pytest
 
 from ltpml_jax.errors import UserError
 from ltpml_jax.models import fetch
-from tests.runs import ROOT
+from tests.helpers.runs import ROOT
 
 FILES = {"timm/tiny/model.safetensors": b"default" * 100, "timm/tiny/old/weights.pth": b"other" * 100}
 LOCATE = """import sys

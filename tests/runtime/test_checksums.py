@@ -8,7 +8,7 @@ import pytest
 
 from ltpml_jax.errors import UserError
 from ltpml_jax.runtime import checksums
-from tests import runs
+from tests.helpers import runs
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from filelock import Timeout
 
 from ltpml_jax.errors import UserError
 from ltpml_jax.runtime import files
-from tests.runs import ROOT
+from tests.helpers.runs import ROOT
 
 HOLD = """
 import sys, time

@@ -11,7 +11,7 @@ import tqdm.std
 
 from ltpml_jax.runtime import progress
 from ltpml_jax.runtime.progress import Progress
-from tests.runs import ROOT
+from tests.helpers.runs import ROOT
 
 
 @pytest.fixture

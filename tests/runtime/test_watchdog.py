@@ -13,7 +13,7 @@ import pytest
 
 from ltpml_jax.errors import SharedError, UserError
 from ltpml_jax.runtime import heartbeats, preemption, watchdog
-from tests.runs import ROOT, environment
+from tests.helpers.runs import ROOT, environment
 
 HOST = socket.gethostname()
 # Far more than a step of the peers takes on a machine that does other things too, and all start at the same time.

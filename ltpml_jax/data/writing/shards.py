@@ -16,7 +16,7 @@ from etils import epath
 
 from ltpml_jax.data.listing import ListedSplit
 from ltpml_jax.data.writing import checks, tfds_format
-from ltpml_jax.data.writing.files import File
+from ltpml_jax.data.writing.locations import File
 from ltpml_jax.runtime.files import replacing
 
 LEAST_BYTES = 16 << 20  # small enough to lose little when killed

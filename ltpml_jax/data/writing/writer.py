@@ -18,7 +18,7 @@ from ltpml_jax.data import prepared
 from ltpml_jax.data.listing import Listing
 from ltpml_jax.data.writing import bad_images as bad
 from ltpml_jax.data.writing import metadata_files, recipe, shards, workers
-from ltpml_jax.data.writing.files import File, check_reachable, is_remote, measure, measure_all
+from ltpml_jax.data.writing.locations import File, check_reachable, is_remote, measure, measure_all
 from ltpml_jax.errors import UserError
 from ltpml_jax.runtime.files import LOCK, lock
 

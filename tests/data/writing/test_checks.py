@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from ltpml_jax.data.writing import checks
-from tests.trees import photograph
+from tests.helpers.trees import photograph
 
 PHOTO = photograph(0, (320, 240))
 

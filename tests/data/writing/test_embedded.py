@@ -14,7 +14,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 
 from ltpml_jax.data import datasets
 from ltpml_jax.errors import UserError
-from tests import runs
+from tests.helpers import runs
 
 ADDED = ("lt_pml.json", "cooccurrence.npy", "labels-train.npy", "labels-test.npy")
 LOAD = """

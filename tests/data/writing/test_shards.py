@@ -7,7 +7,7 @@ import pytest
 
 from ltpml_jax.data.listing import ListedSplit
 from ltpml_jax.data.writing import shards
-from ltpml_jax.data.writing.files import File, measure
+from ltpml_jax.data.writing.locations import File, measure
 
 MIB = 1 << 20
 

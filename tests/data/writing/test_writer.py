@@ -19,7 +19,7 @@ from ltpml_jax.data import datasets, prepared
 from ltpml_jax.data.listing import ListedSplit, Listing
 from ltpml_jax.data.writing import shards, writer
 from ltpml_jax.errors import UserError
-from tests import trees
+from tests.helpers import trees
 
 NAMES = ("dog", "traffic light", "tv_monitor")
 SMALL = 60_000  # bytes of images in a shard, so that a small tree has many

@@ -1,1 +1,0 @@
-"""Readers of people's own labels: CSV, Parquet, COCO json, VOC XML."""

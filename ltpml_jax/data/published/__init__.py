@@ -1,1 +1,0 @@
-"""Readers of the lists and pickles of the published datasets."""

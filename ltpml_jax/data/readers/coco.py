@@ -1,0 +1,117 @@
+"""Own labels from json files in the manner of COCO and LVIS: one file a split.
+
+An image has a class if an annotation (crowds included) says so; classes are in the order of `categories`. An image of
+the file may also carry lists of category ids itself: `category_ids` (present), `candidate_category_ids`,
+`neg_category_ids` (absent), `unknown_category_ids`. Its other classes are absent, as COCO annotates every object of its
+categories; but unknown in a file with LVIS's `neg_category_ids` or `not_exhaustive_category_ids`, whose images were
+only searched for some classes. A class that the categories of a file lack is unknown for all its images.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from ltpml_jax.data.labels import LabelState
+from ltpml_jax.data.listing import ListedSplit, Listing
+from ltpml_jax.data.readers import common
+from ltpml_jax.data.readers.coco_file import BY_IMAGE, CocoFile, Id, file_name, open_file
+from ltpml_jax.errors import UserError
+
+_SEARCHED_FOR_SOME = ("neg_category_ids", "not_exhaustive_category_ids")
+
+
+def read_coco(files: Mapping[str, str], images: str, unlisted: str | None = None) -> Listing:
+    """The images and labels of json files by split ("train", "validation", "test").
+
+    A file name is looked for below `images`, below its folder named like the end of the json file
+    (instances_train2017.json: train2017) and below its folder named like the split; where the first image lies decides.
+    `unlisted`, "negative" or "unknown", replaces what the module says of classes that are not listed.
+
+    Raises:
+        UserError: a file cannot be read or is no such json, or an id in it is missing, double or unknown.
+    """
+    for split in files:
+        if split not in common.SPLITS:
+            raise UserError(f"--coco names the split {split!r}; did you mean {common.nearest(split, common.SPLITS)!r}?")
+    opened = {split: open_file(path) for split, path in files.items()}
+    class_names = tuple(dict.fromkeys(name for file in opened.values() for name in file.classes.values()))
+    splits, notes = {}, []
+    for split, file in opened.items():
+        state = _rest(file, unlisted)
+        notes.append(f"{file.path}: what it does not say of a class counts as {state.name.lower()}.")
+        paths = _paths(file, images, split)
+        splits[split] = ListedSplit([str(key) for key in file.images], paths, _states(file, class_names, state))
+    return common.checked(Listing(class_names, splits, notes=notes), ", ".join(files.values()))
+
+
+def _paths(file: CocoFile, images: str, split: str) -> list[str]:
+    names = [file_name(image, f"image {key} of {file.path}") for key, image in file.images.items()]
+    named = epath.Path(file.path).stem.rsplit("_", 1)[-1]
+    folders = [images, *(str(epath.Path(images) / folder) for folder in (named, split))]
+    there = (folder for folder in folders if names and epath.Path(common.image_path(folder, names[0])).exists())
+    folder = next(there, images)  # if it is nowhere, the writer reports it missing from `images`
+    return [common.image_path(folder, name) for name in names]
+
+
+def _rest(file: CocoFile, unlisted: str | None) -> LabelState:
+    """The state of what the file does not say."""
+    if unlisted is not None:
+        return common.unlisted_state(unlisted)
+    some = any(key in image for image in file.images.values() for key in _SEARCHED_FOR_SOME)
+    return LabelState.UNKNOWN if some else LabelState.NEGATIVE
+
+
+def _states(file: CocoFile, class_names: tuple[str, ...], rest: LabelState) -> np.ndarray:
+    """Labels int8 [N, C] of the file's images in order."""
+    states = np.full((len(file.images), len(class_names)), common.NOT_SAID, np.int8)
+    rows = {key: row for row, key in enumerate(file.images)}
+    numbers = {name: number for number, name in enumerate(class_names)}
+    classes = {key: numbers[name] for key, name in file.classes.items()}
+    _mark(states, file, _annotated(file, rows, classes), LabelState.POSITIVE, class_names)
+    for key, state in BY_IMAGE.items():
+        _mark(states, file, _listed(file, key, classes), state, class_names)
+    looked_for = np.isin(np.arange(len(class_names)), list(classes.values()))
+    return np.where(states == common.NOT_SAID, np.where(looked_for, rest, LabelState.UNKNOWN), states).astype(np.int8)
+
+
+_Entries = list[tuple[int, int]]  # row and class
+
+
+def _annotated(file: CocoFile, rows: Mapping[Id, int], classes: Mapping[Id, int]) -> _Entries:
+    entries = []
+    for number, item in enumerate(file.annotations):
+        name = f"Annotation {item.get('id', number)} of {file.path}"
+        entries.append((_look_up(rows, item, "image_id", name), _look_up(classes, item, "category_id", name)))
+    return entries
+
+
+def _look_up(known: Mapping[Id, int], item: dict, key: str, name: str) -> int:
+    value: Any = item.get(key)
+    if not isinstance(value, Id) or value not in known:
+        raise UserError(f"{name} has the {key} {value!r}, which the file does not list; add or correct it.")
+    return known[value]
+
+
+def _listed(file: CocoFile, key: str, classes: Mapping[Id, int]) -> _Entries:
+    entries = []
+    for row, (image_id, image) in enumerate(file.images.items()):
+        listed = image.get(key, [])
+        if not isinstance(listed, list) or not all(isinstance(one, Id) and one in classes for one in listed):
+            raise UserError(f"The {key} of image {image_id} in {file.path} are {listed!r}; list ids of its categories.")
+        entries += [(row, classes[one]) for one in listed]
+    return entries
+
+
+def _mark(
+    states: np.ndarray, file: CocoFile, entries: _Entries, state: LabelState, class_names: tuple[str, ...]
+) -> None:
+    rows, classes = np.array(entries, np.int64).reshape(-1, 2).T
+    clash = common.mark(states, rows, classes, state)
+    if clash is not None:
+        row, number = entries[clash]
+        says = f"{LabelState(int(states[row, number])).name.lower()} and {state.name.lower()}"
+        raise UserError(
+            f"{file.path} says that {class_names[number]!r} is {says} in image {list(file.images)[row]}; keep one."
+        )

@@ -1,0 +1,145 @@
+"""Own labels from a CSV or Parquet file: one row an image, or one row an image and annotator.
+
+Columns, by name:
+
+* `path`: the image, relative to the folder of images or absolute; required.
+* `id` (default: the path), `split` (train, validation, test; default: all train), `annotator`: optional.
+* Either one column a class, of 1 (positive), 0 (negative), ? (candidate) or nothing (unknown); classes in this order.
+* Or lists of class names, under `labels` or `positive`, `candidates`, `negative`, `unknown`; in CSV, semicolons
+  separate them. Classes are all names found, sorted. Of a class that a row does not list, nothing is said: the
+  caller has to choose whether that means negative or unknown.
+
+Rows of one path by different annotators become one image: a class is positive (negative) if all who judged it say
+so, unknown if nobody judged it, and a candidate otherwise.
+"""
+
+import numpy as np
+import pyarrow as pa
+
+from ltpml_jax.data.labels import LabelState
+from ltpml_jax.data.listing import ListedSplit, Listing
+from ltpml_jax.data.readers import annotators, common, lists, text_table
+from ltpml_jax.data.readers.text_table import Table
+from ltpml_jax.errors import UserError
+
+_ABOUT_IMAGE = ("path", "id", "split", "annotator")
+_SPELLINGS = {
+    "1": LabelState.POSITIVE,
+    "0": LabelState.NEGATIVE,
+    "?": LabelState.CANDIDATE,
+    "": LabelState.UNKNOWN,
+    # As pandas and Arrow write a column of numbers with gaps, or of truth values.
+    "1.0": LabelState.POSITIVE,
+    "0.0": LabelState.NEGATIVE,
+    "true": LabelState.POSITIVE,
+    "false": LabelState.NEGATIVE,
+}
+
+
+def read_table(path: str, images: str, unlisted: str | None = None) -> Listing:
+    """The images and labels of the file `path`, as above; relative image paths lie below `images`.
+
+    `unlisted`, "negative" or "unknown", is what it means that a row with lists leaves a class out.
+
+    Raises:
+        UserError: the file cannot be read, or a column, row or value of it is wrong; the message names it.
+    """
+    table = text_table.read(path)
+    if "path" not in table.columns:
+        raise UserError(f"{path} has no column 'path' but {', '.join(map(repr, table.columns))}; add one.")
+    if not len(table):
+        raise UserError(f"{path} lists no image; it needs a row for each.")
+    class_names, states, notes = _labels(table, unlisted)
+    return common.checked(Listing(class_names, _splits(table, images, states), notes=notes), path)
+
+
+def _labels(table: Table, unlisted: str | None) -> tuple[tuple[str, ...], np.ndarray, list[str]]:
+    """Class names, states int8 [N, C] of the rows, and notes."""
+    others = [name for name in table.columns if name not in _ABOUT_IMAGE]
+    strange = [name for name in others if name not in lists.COLUMNS]
+    if len(strange) < len(others):  # columns of lists
+        for name in strange:
+            near = common.nearest(name, [*lists.COLUMNS, *_ABOUT_IMAGE])
+            raise UserError(
+                f"{table.path} has lists of classes and a column {name!r}; call it {near!r} or take it out."
+            )
+        return lists.read(table, unlisted)
+    if unlisted is not None:
+        raise UserError(f"{table.path} has one column a class, where nothing means unknown; leave --unlisted out.")
+    states = np.empty((len(table), len(others)), np.int8)
+    for number, name in enumerate(others):
+        states[:, number] = _class_column(table, name)
+    return tuple(others), states, []
+
+
+def _class_column(table: Table, name: str) -> np.ndarray:
+    """States int8 [N] of a column of 1, 0, ? and nothing."""
+    cells = table.text(name).dictionary_encode()
+    values = cells.dictionary.to_pylist()
+    wrong = np.array([value.lower() not in _SPELLINGS for value in values])[cells.indices]
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise UserError(
+            f"{table.place(row)}: {cells[row].as_py()!r} in the column {name!r} is none of 1 (positive), 0 (negative), "
+            f"? (candidate) and nothing (unknown); correct it, or take the column out if it is no class."
+        )
+    return np.array([_SPELLINGS[value.lower()] for value in values], np.int8)[cells.indices]
+
+
+def _splits(table: Table, images: str, states: np.ndarray) -> dict[str, ListedSplit]:
+    paths = np.array(_paths(table, images), object)
+    ids = np.array(table.text("id" if "id" in table.columns else "path").to_pylist(), object)
+    homes = _homes(table)
+    if "annotator" in table.columns:
+        first, states = _merge(table, paths, states)
+        paths, ids, homes = paths[first], ids[first], homes[first]
+    rows = {name: np.flatnonzero(homes == number) for number, name in enumerate(common.SPLITS)}
+    return {name: ListedSplit(list(ids[kept]), list(paths[kept]), states[kept]) for name, kept in rows.items()}
+
+
+def _paths(table: Table, images: str) -> list[str]:
+    written = table.text("path").to_pylist()
+    if "" in written:
+        raise UserError(f"{table.place(written.index(''))} names no image; fill in the column 'path'.")
+    return [common.image_path(images, path) for path in written]
+
+
+def _homes(table: Table) -> np.ndarray:
+    """For each row, the number int64 [N] of its split in common.SPLITS."""
+    if "split" not in table.columns:
+        return np.zeros(len(table), np.int64)
+    cells = table.text("split").dictionary_encode()
+    values = cells.dictionary.to_pylist()
+    wrong = np.array([value not in common.SPLITS for value in values])[cells.indices]
+    if wrong.any():
+        row, value = int(wrong.argmax()), cells[int(wrong.argmax())].as_py()
+        near = common.nearest(value, common.SPLITS)
+        raise UserError(
+            f"{table.place(row)} is in the split {value!r}; call it one of {', '.join(common.SPLITS)} ({near}?)."
+        )
+    return np.array([common.SPLITS.index(value) for value in values])[cells.indices]
+
+
+def _merge(table: Table, paths: np.ndarray, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first row int64 [M] of each image, in the file's order, and what its annotators say, int8 [M, C]."""
+    images = pa.array(paths).dictionary_encode().indices.to_numpy().astype(np.int64)
+    _, first = np.unique(images, return_index=True)
+    for column in ("id", "split"):
+        if column in table.columns:
+            codes = _codes(table, column)
+            differs = codes != codes[first][images]
+            if differs.any():
+                place = table.place(int(differs.argmax()))
+                raise UserError(f"{place} has another {column} than an earlier row of its image; make them equal.")
+    who = _codes(table, "annotator")
+    pairs = images * (who.max() + 1) + who
+    _, once = np.unique(pairs, return_index=True)
+    if len(once) < len(pairs):
+        row = int(np.setdiff1d(np.arange(len(pairs)), once)[0])
+        raise UserError(f"{table.place(row)} is the second by its annotator for {paths[row]}; keep one.")
+    return first, annotators.merge(images, states)
+
+
+def _codes(table: Table, column: str) -> np.ndarray:
+    """One number int64 [N] for each different text of a column."""
+    return table.text(column).dictionary_encode().indices.to_numpy().astype(np.int64)

@@ -1,0 +1,113 @@
+"""A CSV or Parquet file as columns of text and lists of text, with a way to say where a row stands in the file."""
+
+import csv
+import io
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet
+
+from ltpml_jax.data.readers import common
+from ltpml_jax.errors import UserError
+
+SEPARATOR = ";"
+_PARQUET = b"PAR1"  # how such a file begins, whatever it is called
+
+
+@dataclass(frozen=True)
+class Table:
+    """N rows: columns by name in the file's order, and the file they come from."""
+
+    path: str
+    columns: dict[str, pa.Array]
+    content: bytes
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(next(iter(self.columns.values())))
+
+    def place(self, row: int) -> str:
+        """Where row 0 .. N-1 stands, for a message: the line of a CSV file, the row (from 1) of a Parquet file."""
+        if self.content.startswith(_PARQUET):
+            return f"row {row + 1} of {self.path}"
+        # Only asked when something is wrong, so that the fast reader need not count blank lines and line breaks.
+        reader = csv.reader(io.StringIO(self.content.decode("utf-8-sig"), newline=""))
+        lines = (reader.line_num for record in reader if record)
+        return f"line {next(line for number, line in enumerate(lines) if number == row + 1)} of {self.path}"
+
+    def text(self, name: str) -> pa.Array:
+        """A column as N strings without blanks at their ends; what is missing is empty.
+
+        Raises:
+            UserError: the column holds something that is no text, number or truth value.
+        """
+        column = self.columns[name]
+        try:
+            return pc.call_function("utf8_trim_whitespace", [pc.fill_null(pc.cast(column, pa.string()), "")])
+        except pa.ArrowException as error:
+            raise UserError(f"The column {name!r} of {self.path} holds {column.type}; write text there.") from error
+
+    def lists(self, name: str) -> pa.Array:
+        """A column as N lists of strings; text is cut at semicolons.
+
+        Raises:
+            UserError: the column holds neither text nor lists of text, or a name is missing in a list.
+        """
+        column = self.columns[name]
+        if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
+            return pc.call_function("split_pattern", [self.text(name)], pc.SplitPatternOptions(SEPARATOR))
+        names = column.type.value_type
+        names = names.value_type if pa.types.is_dictionary(names) else names
+        if not (pa.types.is_string(names) or pa.types.is_large_string(names)):
+            raise UserError(f"The column {name!r} of {self.path} holds lists of {names}; write class names as strings.")
+        if column.flatten().null_count:
+            raise UserError(f"A list in the column {name!r} of {self.path} holds a null; leave it out of the list.")
+        return column
+
+
+def read(path: str) -> Table:
+    """Reads a Parquet file, or a CSV file: UTF-8 with or without BOM, commas, a header, any line ends.
+
+    Raises:
+        UserError: the file cannot be read, is neither, or two of its columns have one name.
+    """
+    content = common.read_bytes(path, "--csv")
+    try:
+        columns, names = _parquet(content) if content.startswith(_PARQUET) else _csv(content)
+    except (pa.ArrowException, UnicodeDecodeError, csv.Error, StopIteration, OSError) as error:
+        why = " ".join(str(error).split()) or "it is empty"
+        raise UserError(
+            f"{path} is neither Parquet nor a UTF-8 CSV file with commas ({why}); save it as one."
+        ) from error
+    names = [common.class_name(name) for name in names]
+    twice = common.first_twice(names)
+    if twice is not None:
+        raise UserError(f"{path} has two columns {twice!r}; rename one.")
+    if "" in names:
+        raise UserError(f"Column {names.index('') + 1} of {path} has no name; name it, or take it out.")
+    return Table(path, dict(zip(names, columns, strict=True)), content)
+
+
+def _csv(content: bytes) -> tuple[list[pa.Array], list[str]]:
+    names = next(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline="")))
+    if common.first_twice(names) is not None:  # Arrow takes types by name: let the caller refuse them
+        return [pa.nulls(0)] * len(names), names
+    table = pyarrow.csv.read_csv(
+        pa.BufferReader(content),
+        # Rows that span two blocks are only found together if the parser is told of line breaks in quotes.
+        parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
+        # Everything is text: a guess of types would turn a class called 007 into 7 and NA into nothing.
+        convert_options=pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
+    )
+    return _whole(table), names
+
+
+def _parquet(content: bytes) -> tuple[list[pa.Array], list[str]]:
+    table = pyarrow.parquet.read_table(pa.BufferReader(content))
+    return _whole(table), table.column_names
+
+
+def _whole(table: pa.Table) -> list[pa.Array]:
+    return [pa.concat_arrays(column.chunks) if column.chunks else pa.array([], column.type) for column in table.columns]

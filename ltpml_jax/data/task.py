@@ -1,0 +1,123 @@
+"""The LT-PML setting of a run: what training is given of a dataset, and what it is not."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ltpml_jax.data import datasets, manifest, sampler, streams
+from ltpml_jax.data.candidates import LabelRows
+from ltpml_jax.data.datasets import Split
+from ltpml_jax.data.labels import LabelState, is_clean
+from ltpml_jax.errors import UserError
+from ltpml_jax.methods import priors
+from ltpml_jax.methods.settings import Config
+
+
+class Setting(NamedTuple):
+    """N training images (rows `train` of the dataset's training split), C classes.
+
+    served: the label states [N, C] that training sees; lists: those that the class-aware sampler walks; both are made
+    a few rows at a time. validation: rows of `held_out`, the split that chooses `best`, with validation_labels int8
+    [V, C], 1 for every class that may be present; digest: sha256 of all states before the split.
+    """
+
+    dataset: datasets.Dataset
+    train: np.ndarray
+    held_out: Split
+    validation: np.ndarray
+    served: LabelRows
+    lists: LabelRows
+    validation_labels: np.ndarray
+    prior: priors.Prior
+    digest: str
+    steps_per_epoch: int
+
+
+def make_setting(config: Config) -> Setting:
+    """Load the dataset, settle its candidate sets, and derive what method and sampler may know.
+
+    With `estimated` priors nothing here depends on the true labels but through the candidate sets.
+
+    Raises UserError where the config asks for true labels that the dataset does not have, and for what `datasets.load`,
+    `manifest.load` and the samplers refuse.
+    """
+    dataset = datasets.load(config.data.name, config.data.dir)
+    candidates = candidate_sets(config, dataset)
+    train, held = split_validation(len(candidates), config.data.validation, config.data.candidate_seed)
+    held_out, validation, judged_by = dataset.train, held, candidates.of(held)
+    if dataset.validation is not None:
+        if len(held):
+            raise UserError(f"{dataset.name} has a validation split of its own; set config.data.validation to 0.")
+        held_out, validation = dataset.validation, np.arange(len(dataset.validation.labels))
+        judged_by = LabelRows(dataset.validation.labels, validation, config.data.unknown)
+    clean = config.data.labels == "clean"
+    served = (_truth(dataset, "data.labels") if clean else candidates).of(train)
+    oracle = config.data.priors == "oracle"
+    lists = _truth(dataset, "data.priors").of(train) if oracle else served
+    prior = (priors.oracle_prior if oracle else priors.estimated_prior)(lists.candidate_counts(), len(train))
+    return Setting(
+        dataset=dataset,
+        train=train,
+        held_out=held_out,
+        validation=validation,
+        served=served,
+        lists=lists,
+        validation_labels=(judged_by[:] != LabelState.NEGATIVE).astype(np.int8),
+        prior=prior,
+        digest=candidates.digest(),
+        steps_per_epoch=_steps(config, prior, len(train)),
+    )
+
+
+def candidate_sets(config: Config, dataset: datasets.Dataset) -> LabelRows:
+    """Candidate sets of all training images: from the config's file, or drawn, or as annotators left them."""
+    data, states = config.data, dataset.train.labels
+    everyone = np.arange(len(states))
+    if data.candidates:
+        found = manifest.load(data.candidates)
+        manifest.check(found, states, dataset.name)
+        return LabelRows(found.table, everyone, data.unknown)
+    return LabelRows(states, everyone, data.unknown, data.partial_rate, data.candidate_seed)
+
+
+def split_validation(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted, disjoint int64 rows (training, validation) of `n` samples; round(n * fraction) validate.
+
+    Raises:
+        UserError: the fraction is outside [0, 1) or leaves no training sample.
+    """
+    if not 0.0 <= fraction < 1.0:
+        raise UserError(f"the validation fraction is {fraction}; set it to at least 0 and below 1.")
+    held_out = round(n * fraction)
+    if held_out == n:
+        raise UserError(f"a validation fraction of {fraction} leaves none of {n} training images; lower it.")
+    order = np.argsort(streams.raw(n, seed, streams.Purpose.VALIDATION), kind="stable")
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def origin(config: Config) -> str:
+    """Where the candidate sets come from, a few words."""
+    data = config.data
+    return f"candidates of {data.candidates}" if data.candidates else f"partial rate {data.partial_rate:g}"
+
+
+def _truth(dataset: datasets.Dataset, field: str) -> LabelRows:
+    """The true training labels; UserError where the dataset does not know them and `field` asks for them."""
+    if is_clean(dataset.train.labels):
+        return LabelRows(dataset.train.labels, np.arange(len(dataset.train.labels)), "negative")
+    value, other = {"data.labels": ("clean", "candidates"), "data.priors": ("oracle", "estimated")}[field]
+    raise UserError(
+        f"config.{field} is {value!r}, but {dataset.name} does not know its true labels (some are candidates or "
+        f"unknown); set it to {other!r}."
+    )
+
+
+def _steps(config: Config, prior: priors.Prior, size: int) -> int:
+    if config.data.sampler == "class_aware":
+        return sampler.steps_per_epoch(np.asarray(prior.class_count), config.data.batch_size)
+    if size < config.data.batch_size:
+        raise UserError(
+            f"config.data.batch_size is {config.data.batch_size}, but there are only {size} training images; "
+            "make it smaller."
+        )
+    return size // config.data.batch_size

@@ -1,0 +1,1 @@
+"""Measures, predictions and the report of a run."""

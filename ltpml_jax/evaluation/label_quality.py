@@ -1,0 +1,78 @@
+"""How good a run's pseudo labels are, counted a block of rows at a time by the process that has the rows.
+
+The average precision is over soft labels in bins of their float32 without its last ten bits: finer than 2e-4 of the
+value, and a sum of whole numbers, which comes out the same on any number of processes and devices.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from ltpml_jax.data.labels import LabelState, blocks
+from ltpml_jax.data.task import Setting
+from ltpml_jax.evaluation.metrics import Scores
+from ltpml_jax.methods.base import Method
+from ltpml_jax.runtime import processes, watchdog
+from ltpml_jax.state import TrainState
+
+_DROPPED_BITS = 10
+_BINS = (int(np.float32(1).view(np.uint32)) >> _DROPPED_BITS) + 1
+
+
+class Counts(NamedTuple):
+    """true, false int64 [bins]: true and false candidates by soft label; found int64 [3]: hits, said, there."""
+
+    true: np.ndarray
+    false: np.ndarray
+    found: np.ndarray
+
+
+def measure(method: Method, state: TrainState, setting: Setting) -> Scores:
+    """Quality of the pseudo labels of a state, whose tables may be sharded over processes; in percent."""
+    mine = Counts(*(np.zeros(size, np.int64) for size in (_BINS, _BINS, 3)))
+    for start, soft, hard in beliefs_by_block(method, state, len(setting.train)):
+        rows = slice(start, start + len(soft))
+        truth = setting.dataset.train.labels[setting.train[rows]]
+        found = count(soft, hard, np.asarray(truth), setting.served[rows])
+        mine = Counts(*(before + more for before, more in zip(mine, found, strict=True)))
+        watchdog.beat(f"pseudo labels from image {start} on")
+    return scores(Counts(*map(processes.total, mine)))
+
+
+def beliefs_by_block(method: Method, state: TrainState, images: int):
+    """(first row, soft, hard float [n, C]) of this process's rows, a block at a time."""
+    assert method.beliefs is not None  # the caller has looked
+    beliefs, shared = jax.jit(method.beliefs), jax.tree.map(np.asarray, state.shared)
+    tables, form = jax.tree.flatten(state.rows)
+    for shards in zip(*(table.addressable_shards for table in tables), strict=True):
+        first, size = shards[0].index[0].start or 0, shards[0].data.shape[0]
+        for part in blocks(
+            max(min(first + size, images) - first, 0), max(math.prod(table.shape[1:]) for table in tables)
+        ):
+            rows = jax.tree.unflatten(form, [shard.data[part] for shard in shards])
+            soft, hard = beliefs(shared, rows)
+            yield first + part.start, np.asarray(soft), np.asarray(hard)
+
+
+def count(soft: np.ndarray, hard: np.ndarray, truth: np.ndarray, candidates: np.ndarray) -> Counts:
+    """Counts of some rows; all arguments [n, C], soft in [0, 1], the others 0 and 1."""
+    at, true, said = candidates > 0, truth == LabelState.POSITIVE, hard > 0
+    bins = np.minimum(soft.astype(np.float32).view(np.uint32) >> _DROPPED_BITS, _BINS - 1)
+    by_truth = (np.bincount(bins[at & (true == kind)], minlength=_BINS) for kind in (True, False))
+    true_bins, false_bins = by_truth
+    return Counts(true_bins, false_bins, np.array([(true & said).sum(), said.sum(), true.sum()], np.int64))
+
+
+def scores(counts: Counts) -> Scores:
+    """Average precision of soft labels over candidates, precision and recall of hard labels, in percent."""
+    true, false = counts.true[::-1], counts.false[::-1]  # from the surest on
+    at = true > 0
+    precision = true.cumsum()[at] / (true + false).cumsum()[at]
+    hits, said, there = counts.found.tolist()
+    return {
+        "soft_label_AP": 100 * float(precision @ true[at]) / float(true.sum()) if at.any() else float("nan"),
+        "hard_label_precision": 100 * hits / max(said, 1),
+        "hard_label_recall": 100 * hits / max(there, 1),
+    }

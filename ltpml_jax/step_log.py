@@ -1,0 +1,117 @@
+"""What a run notes while it goes on: each step's record, steps that were not applied, an epoch's summary."""
+
+import logging
+from collections import deque
+from typing import Any
+
+import jax
+import numpy as np
+
+from ltpml_jax.data import batches, loaders
+from ltpml_jax.data.feed import Arrays, Feed
+from ltpml_jax.errors import SharedError
+from ltpml_jax.evaluation.metrics import average_precision
+from ltpml_jax.evaluation.prediction import predict_all, read_rows
+from ltpml_jax.experiment import Experiment, facts
+from ltpml_jax.runtime import checkpoints, processes, watchdog
+from ltpml_jax.runtime.metrics_log import Records, step_record
+from ltpml_jax.runtime.progress import Progress
+from ltpml_jax.state import TrainState, evaluated
+
+log = logging.getLogger(__name__)
+
+
+class Steps:
+    """Steps that were taken, but not written yet; the same in every process.
+
+    stop: whether SIGTERM came to any process, as far as is known.
+    """
+
+    def __init__(self, run: Experiment, records: Records, feed: Feed, progress: Progress) -> None:
+        """No steps yet."""
+        self.run, self.records, self.feed, self.progress, self.stop = run, records, feed, progress, False
+        self.waiting: deque[tuple[int, dict, Arrays]] = deque()  # the devices may not have come to them yet
+        self.lines: list[dict[str, Any]] = []
+
+    def add(self, step: int, metrics: dict, news: Arrays) -> None:
+        """A step that was handed to the devices: metrics and news are still on them."""
+        self.waiting.append((step, metrics, news))
+
+    def settle(self, keep: int, state: TrainState) -> None:
+        """Wait for all but the `keep` newest steps, and look at what they say.
+
+        state: the newest. Raises UserError in every process where one could not read its part of a batch, and where
+        too many steps in a row were not applied.
+        """
+        while len(self.waiting) > keep:
+            step, metrics, news = self.waiting.popleft()
+            heard, metrics = self.feed.hear(news), jax.device_get(metrics)
+            self.stop |= bool(heard["stop"])
+            skipped = int(metrics.pop("skipped"))
+            self.lines.append(self._line(step, metrics, heard, skipped))
+            watchdog.started()
+            watchdog.beat(f"step {step}")
+            self.progress.update(step, self.lines[-1]["epoch"], self.lines[-1]["loss"])
+            if skipped:
+                self._not_applied(step, skipped, heard, state)
+
+    def write(self) -> None:
+        """Write the records of the steps that are settled."""
+        self.records.write(self.lines)
+        self.lines = []
+
+    def _line(self, step: int, metrics: dict, heard: dict, skipped: int) -> dict[str, Any]:
+        epoch = (step - 1) // self.run.setting.steps_per_epoch
+        line = step_record(step, epoch, metrics, batches.digest(heard["note"]))
+        unread = heard["unreadable"][heard["unreadable"] >= 0]
+        if len(unread):
+            line["unreadable"] = self.run.setting.train[unread].tolist()
+            log.warning(
+                "WARNING: step %d: images that cannot be read (index %s) were replaced", step, line["unreadable"]
+            )
+        return line | ({"not_applied": skipped} if skipped else {})
+
+    def _not_applied(self, step: int, skipped: int, heard: dict, state: TrainState) -> None:
+        loss, most = self.lines[-1]["loss"], self.run.config.train.max_skipped
+        log.warning(
+            "WARNING: step %d is not applied: loss %s, or gradients, not finite (%d in a row)", step, loss, skipped
+        )
+        if skipped == 1:
+            place = checkpoints.dump(self.run.workdir, step, state, self._batch(step, loss, heard), facts(self.run))
+            log.warning("Its batch and the state are in %s", place)
+        if skipped >= most:
+            self.write()
+            raise SharedError(
+                f"Step {step} is the last of {skipped} in a row whose loss or gradients are not finite (loss {loss}); "
+                "nothing after the checkpoint before them was saved. Lower config.optim.learning_rate, or look at the "
+                f"batch in {self.run.workdir / checkpoints.DUMPS}."
+            )
+
+    def _batch(self, step: int, loss: float, heard: dict) -> dict[str, Any]:
+        rows = self.run.setting.train[heard["index"]]
+        return {"step": step, "loss": str(loss), "index": rows.tolist(), "batch": batches.digest(heard["note"]).hex()}
+
+
+def write_epoch(run: Experiment, records: Records, step: int, state: TrainState) -> float:
+    """Write the summary of the epoch that ends with `step`; returns the score of its checkpoint.
+
+    Raises PreemptedError where SIGTERM comes during validation; nothing is written then.
+    """
+    score = validation_score(run, state)
+    if processes.is_first():
+        epoch = (step - 1) // run.setting.steps_per_epoch
+        losses = records.epoch_losses(epoch)
+        mean = float(np.mean(losses)) if losses else float("nan")
+        records.write([{"step": step, "epoch": epoch, "epoch_loss": mean, checkpoints.SCORE: score}])
+    return step if np.isnan(score) else score
+
+
+def validation_score(run: Experiment, state: TrainState) -> float:
+    """mAP in percent on the held-out training images, against their candidate sets; NaN where none are held out."""
+    images = len(run.setting.validation)
+    if not images:
+        return float("nan")
+    feed = loaders.validation_batches(run.config, run.setting, run.mesh)
+    logits = next(iter(predict_all(run.predict, evaluated(state), state.rest, feed, images).values()))
+    read = read_rows(logits)
+    return float(np.nanmean(average_precision(logits[read], run.setting.validation_labels[read])))

@@ -1,0 +1,218 @@
+"""Own labels in CSV and Parquet files: what each spelling means, and the sentence for each mistake."""
+
+import pathlib
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from ltpml_jax.data.listing import Listing
+from ltpml_jax.data.readers import annotators, tables
+from ltpml_jax.errors import UserError
+
+NO, YES, MAYBE, NOBODY = 0, 1, 2, 3
+
+
+def _csv(folder: pathlib.Path, content: str | bytes, unlisted: str | None = None) -> Listing:
+    file = folder / "labels.csv"
+    file.write_bytes(content.encode() if isinstance(content, str) else content)
+    return tables.read_table(str(file), "/photos", unlisted)
+
+
+def _parquet(folder: pathlib.Path, columns: dict, unlisted: str | None = None) -> Listing:
+    file = folder / "labels.parquet"
+    pyarrow.parquet.write_table(pa.table(columns), file)
+    return tables.read_table(str(file), "/photos", unlisted)
+
+
+def _states(listing: Listing, split: str = "train") -> list:
+    return listing.splits[split].states.tolist()
+
+
+def test_one_column_a_class_has_four_states_and_keeps_the_order_of_the_header(tmp_path):
+    listing = _csv(tmp_path, "zebra,path,apple\n1,a.jpg,0\n?,b/c.jpg,\n")
+    assert listing.class_names == ("zebra", "apple")
+    assert _states(listing) == [[YES, NO], [MAYBE, NOBODY]]
+    assert listing.splits["train"].states.dtype == np.int8
+    assert listing.splits["train"].paths == ["/photos/a.jpg", "/photos/b/c.jpg"]
+    assert listing.splits["train"].ids == ["a.jpg", "b/c.jpg"]
+
+
+def test_a_class_without_any_positive_stays_a_class(tmp_path):
+    listing = _csv(tmp_path, "path,cat,dog\na.jpg,1,\nb.jpg,1,\n")
+    assert listing.class_names == ("cat", "dog") and _states(listing) == [[YES, NOBODY]] * 2
+
+
+def test_lists_have_four_states_and_sorted_classes(tmp_path):
+    text = "path,positive,candidates,negative,unknown\na.jpg,dog;cat,ant,bee,\nb.jpg,,,ant;bee;cat,dog\n"
+    listing = _csv(tmp_path, text)
+    assert listing.class_names == ("ant", "bee", "cat", "dog")
+    assert _states(listing) == [[MAYBE, NO, YES, YES], [NO, NO, NO, NOBODY]]
+
+
+@pytest.mark.parametrize(("unlisted", "state"), [("negative", NO), ("unknown", NOBODY)])
+def test_what_a_row_does_not_list_is_what_the_caller_says(tmp_path, unlisted, state):
+    listing = _csv(tmp_path, "path,labels\na.jpg,cat\nb.jpg,dog; cat ;\nc.jpg,\n", unlisted)
+    assert _states(listing) == [[YES, state], [YES, YES], [state, state]]
+
+
+def test_what_a_row_does_not_list_is_never_silently_negative(tmp_path):
+    with pytest.raises(
+        UserError, match=r"line 3 .*nothing of the class 'cat'.*--unlisted=negative.*--unlisted=unknown"
+    ):
+        _csv(tmp_path, "path,labels\na.jpg,cat;dog\nb.jpg,dog\n")
+    with pytest.raises(UserError, match="--unlisted is 'maybe'"):
+        _csv(tmp_path, "path,labels\na.jpg,cat\nb.jpg,dog\n", "maybe")
+
+
+def test_bom_crlf_blank_lines_quotes_commas_and_unicode_are_read(tmp_path):
+    text = '\ufeffpath,"cup, mug","say ""hi""",Fußgänger\r\n\r\n"a, b.jpg", 1 ,0,?\r\n\r\nc.jpg,,1,0\r\n\r\n'
+    listing = _csv(tmp_path, text)
+    assert listing.class_names == ("cup, mug", 'say "hi"', "Fußgänger")
+    assert listing.splits["train"].paths == ["/photos/a, b.jpg", "/photos/c.jpg"]
+    assert _states(listing) == [[YES, NO, MAYBE], [NOBODY, YES, NO]]
+
+
+def test_names_that_look_the_same_are_one_class(tmp_path):
+    listing = _csv(tmp_path, "path,labels\na.jpg,caf\u00e9;ice  cream\nb.jpg,cafe\u0301; ice cream\n", "negative")
+    assert listing.class_names == ("café", "ice cream") and _states(listing) == [[YES, YES], [YES, YES]]
+
+
+def test_names_are_never_taken_for_numbers_or_gaps(tmp_path):
+    listing = _csv(tmp_path, "path,labels\n1.jpg,007;NA\n2.jpg,null;1e3\n", "negative")
+    assert listing.class_names == ("007", "1e3", "NA", "null")
+
+
+def test_another_separator_is_noted(tmp_path):
+    listing = _csv(tmp_path, "path,labels\na.jpg,cat|dog\nb.jpg,bee\n", "negative")
+    assert listing.class_names == ("bee", "cat|dog")
+    assert listing.notes == ["Class names that hold '|', as 'cat|dog' does: 1. What separates names is ';'."]
+
+
+def test_splits_ids_and_the_order_of_rows_are_kept(tmp_path):
+    text = "split,path,id,cat\ntest,a.jpg,7,1\ntrain,b.jpg,8,0\nvalidation,c.jpg,9,?\ntrain,d.jpg,7b,1\n"
+    listing = _csv(tmp_path, text)
+    assert {name: split.ids for name, split in listing.splits.items()} == {
+        "train": ["8", "7b"], "validation": ["9"], "test": ["7"],
+    }  # fmt: skip
+    assert _states(listing) == [[NO], [YES]] and _states(listing, "test") == [[YES]]
+
+
+def test_absolute_paths_and_urls_stay_and_relative_ones_are_tidied(tmp_path):
+    listing = _csv(tmp_path, "path,cat\n/else/a.jpg,1\ngs://bucket//b.jpg,1\n./x/../c.jpg,0\n")
+    assert listing.splits["train"].paths == ["/else/a.jpg", "gs://bucket//b.jpg", "/photos/c.jpg"]
+
+
+def test_annotators_agree_disagree_or_do_not_look(tmp_path):
+    text = (
+        "path,annotator,all,none,some,unsure,one,nobody\n"
+        "b.jpg,ann,1,0,1,?,1,\n"
+        "a.jpg,ann,0,0,0,0,0,0\n"
+        "b.jpg,bob,1,0,0,1,,\n"
+        "b.jpg,cho,1,0,1,1,,\n"
+    )
+    listing = _csv(tmp_path, text)
+    assert listing.splits["train"].paths == ["/photos/b.jpg", "/photos/a.jpg"]
+    assert _states(listing) == [[YES, NO, MAYBE, MAYBE, YES, NOBODY], [NO] * 6]
+
+
+def test_the_order_of_annotators_makes_no_difference():
+    generator = np.random.default_rng(0)
+    states = generator.integers(0, 4, (60, 5)).astype(np.int8)
+    images = np.repeat(np.arange(20), 3)
+    merged = annotators.merge(images, states)
+    order = generator.permutation(60)
+    np.testing.assert_array_equal(annotators.merge(images[order], states[order]), merged)
+    for image in range(20):
+        for number in range(5):
+            said = set(states[images == image, number].tolist()) - {NOBODY}
+            assert merged[image, number] == (said.pop() if len(said) == 1 else MAYBE if said else NOBODY)
+
+
+def test_parquet_has_lists_numbers_truth_values_and_categories(tmp_path):
+    listing = _parquet(tmp_path, {"path": ["a", "b"], "labels": [["x y", "ü;"], None], "negative": [[], ["x y", "ü;"]]})
+    assert listing.class_names == ("x y", "ü;") and _states(listing) == [[YES, YES], [NO, NO]]
+    columns = {
+        "path": pa.array(["a", "b", "c"]).dictionary_encode(),
+        "split": ["train", "test", "train"],
+        "i": pa.array([1, 0, None], pa.int8()),
+        "f": pa.array([1.0, None, 0.0]),
+        "b": [True, False, None],
+        "s": ["?", "1", None],
+    }
+    listing = _parquet(tmp_path, columns)
+    assert _states(listing) == [[YES, YES, YES, MAYBE], [NOBODY, NO, NOBODY, NOBODY]]
+    assert _states(listing, "test") == [[NO, NOBODY, NO, YES]]
+
+
+def test_parquet_mistakes_name_the_row_or_the_column(tmp_path):
+    with pytest.raises(UserError, match="row 2 of .*'2' in the column 'cat'"):
+        _parquet(tmp_path, {"path": ["a", "b"], "cat": [1, 2]})
+    with pytest.raises(UserError, match="'labels' of .* holds lists of int64; write class names as strings"):
+        _parquet(tmp_path, {"path": ["a"], "labels": [[3]]}, "negative")
+    with pytest.raises(UserError, match="'labels' of .* holds a null"):
+        _parquet(tmp_path, {"path": ["a"], "labels": [["x", None]]}, "negative")
+    with pytest.raises(UserError, match="'path' of .* holds struct"):
+        _parquet(tmp_path, {"path": [{"a": 1}], "cat": [1]})
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "neither Parquet nor a UTF-8 CSV file"),
+        ("path,cat\n", "lists no image"),
+        ("path\na.jpg\n", "names no class"),
+        ("path,labels\na.jpg,;\n", "names no class"),
+        ("file;cat\na.jpg;1\n", "has no column 'path' but 'file;cat'"),
+        ("path,cat,cat\na.jpg,1,0\n", "two columns 'cat'"),
+        (",path,cat\n0,a.jpg,1\n", "Column 1 of .* has no name"),
+        ("path,cat\na.jpg,1\n\nb.jpg,-1\n", r"line 4 of .*: '-1' in the column 'cat' is none of 1 \(positive\)"),
+        ("path,cat,dog\na.jpg,1\n", "neither Parquet nor a UTF-8 CSV file"),
+        ("path,cat\na.jpg,1\n,1\n", "line 3 of .* names no image"),
+        ("path,cat\na.jpg,1\n./a.jpg,0\n", "lists the image /photos/a.jpg twice"),
+        ("path,cat\n../a.jpg,1\n", "'../a.jpg' leaves the folder"),
+        ("path,id,cat\na.jpg,1,1\nb.jpg,1,0\n", "the id '1' to two images"),
+        ("path,split,cat\na.jpg,train,1\nb.jpg,val,1\n", r"line 3 of .* split 'val'; .*\(validation\?\)"),
+        ("path,split,cat\na.jpg,test,1\n", "no image to train on"),
+        ("path,positive,candidate\na.jpg,cat,dog\n", "a column 'candidate'; call it 'candidates'"),
+        ("path,positive,negative\na.jpg,cat,dog;cat\n", "line 2 of .* says that 'cat' is positive and negative"),
+        ("path,annotator,cat\na.jpg,ann,1\na.jpg,ann,0\n", "line 3 of .* is the second by its annotator"),
+        ("path,annotator,split,cat\na.jpg,1,train,1\na.jpg,2,test,0\n", "line 3 of .* another split than"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, text, sentence):
+    with pytest.raises(UserError, match=sentence):
+        _csv(tmp_path, text)
+
+
+def test_other_encodings_missing_files_and_folders_are_named(tmp_path):
+    with pytest.raises(UserError, match="neither Parquet nor a UTF-8 CSV"):
+        _csv(tmp_path, "path,Fußgänger\na.jpg,1\n".encode("latin-1"))
+    with pytest.raises(UserError, match="neither Parquet nor a UTF-8 CSV"):
+        _csv(tmp_path, b"path,cat\nF\xfc.jpg,1\n")
+    with pytest.raises(UserError, match="neither Parquet nor a UTF-8 CSV"):
+        _csv(tmp_path, b"PAR1 but no more")
+    for path in (tmp_path / "none.csv", tmp_path):
+        with pytest.raises(UserError, match=f"Cannot read {path} .*--csv names"):
+            tables.read_table(str(path), "")
+
+
+def test_class_columns_take_no_choice_of_what_is_unlisted(tmp_path):
+    with pytest.raises(UserError, match="leave --unlisted out"):
+        _csv(tmp_path, "path,cat\na.jpg,1\n", "negative")
+
+
+def test_line_breaks_in_quotes_do_not_shift_rows_or_line_numbers(tmp_path):
+    rows = "".join(f'"{number}.jpg","cat{chr(10)}fish"\n' for number in range(40000))
+    listing = _csv(tmp_path, "path,labels\n" + rows, "negative")
+    assert listing.class_names == ("cat fish",) and len(listing.splits["train"].ids) == 40000
+    with pytest.raises(UserError, match="line 5 of .*'x'"):
+        _csv(tmp_path, 'path,"cat\n",dog\n"a.jpg",1,1\nb.jpg,1,x\n'.replace('"a.jpg"', '"a\n.jpg"'))
+
+
+def test_a_hundred_thousand_rows_take_seconds(tmp_path):
+    labels = np.random.default_rng(0).integers(0, 2, (100_000, 20))
+    text = "path," + ",".join(f"c{number}" for number in range(20)) + "\n"
+    text += "".join(f"{row}.jpg,{','.join(map(str, line))}\n" for row, line in enumerate(labels.tolist()))
+    np.testing.assert_array_equal(_csv(tmp_path, text).splits["train"].states, labels)

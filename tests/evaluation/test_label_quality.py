@@ -1,0 +1,50 @@
+"""Quality of pseudo labels, counted block by block and shard by shard."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, precision_score, recall_score
+
+from ltpml_jax.evaluation import label_quality
+
+
+def test_by_hand():
+    candidates = np.array([[1, 1, 0], [1, 0, 1], [0, 1, 1]])
+    truth = np.array([[1, 0, 0], [0, 0, 1], [0, 1, 0]])
+    soft = np.array([[0.9, 0.8, 0.99], [0.3, 0.95, 0.5], [0.99, 0.4, 0.2]])  # 0.9x outside of candidates: not seen
+    hard = np.array([[1, 1, 0], [0, 0, 1], [0, 0, 0]])
+    got = label_quality.scores(label_quality.count(soft, hard, truth, candidates))
+    # Candidates by soft label: 0.9 true, 0.8 false, 0.5 true, 0.4 true, 0.3 false, 0.2 false.
+    assert got["soft_label_AP"] == pytest.approx(100 * (1 + 2 / 3 + 3 / 4) / 3)
+    assert got["hard_label_precision"] == pytest.approx(100 * 2 / 3)
+    assert got["hard_label_recall"] == pytest.approx(100 * 2 / 3)
+
+
+def test_without_a_true_candidate():
+    nothing = np.zeros((2, 2), int)
+    got = label_quality.scores(label_quality.count(np.ones((2, 2)), nothing, nothing, np.ones((2, 2), int)))
+    assert np.isnan(got["soft_label_AP"])
+    assert got["hard_label_precision"] == got["hard_label_recall"] == 0.0
+
+
+def test_blocks_add_up_to_what_scikit_learn_says_of_the_whole():
+    rng = np.random.default_rng(0)
+    truth = (rng.random((3000, 10)) < 0.2).astype(np.int8)
+    candidates = truth | (rng.random(truth.shape) < 0.3)
+    soft = np.clip(rng.normal(0.4, 0.2, truth.shape) + 0.2 * truth, 0, 1).astype(np.float32)
+    hard = soft > 0.5
+    parts = [label_quality.count(*(table[rows] for table in (soft, hard, truth, candidates))) for rows in SLICES]
+    got = label_quality.scores(label_quality.Counts(*(sum(counts) for counts in zip(*parts, strict=True))))
+    at = candidates > 0
+    assert got["soft_label_AP"] == pytest.approx(100 * average_precision_score(truth[at], soft[at]), abs=0.01)
+    assert got["hard_label_precision"] == pytest.approx(100 * precision_score(truth.ravel(), hard.ravel()))
+    assert got["hard_label_recall"] == pytest.approx(100 * recall_score(truth.ravel(), hard.ravel()))
+
+
+SLICES = (slice(0, 7), slice(7, 2000), slice(2000, 3000))
+
+
+def test_soft_labels_of_zero_and_one_have_a_bin():
+    ends = np.array([[0.0, 1.0]])
+    counts = label_quality.count(ends, ends, np.array([[0, 1]]), np.ones((1, 2)))
+    assert counts.false[0] == 1 and counts.true[-1] == 1 and len(counts.true) == len(counts.false)
+    assert counts.found.tolist() == [1, 1, 1]

@@ -1,0 +1,65 @@
+"""The notebook's door: what `import ltpml_jax` offers, what it costs, and a run opened again."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import ltpml_jax
+from ltpml_jax import METHODS, Method, default_config, open_run, train, trainer
+from ltpml_jax.data import datasets
+from ltpml_jax.errors import UserError
+from tests.helpers import runs
+
+
+def test_the_door_leads_where_it_says():
+    assert train is trainer.train and Method is METHODS["ndlp"].make.__annotations__["return"]
+    assert set(ltpml_jax.__all__) <= set(dir(ltpml_jax))
+    assert default_config().method.name == "ndlp"
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = ltpml_jax.nothing
+
+
+def test_importing_costs_nothing_until_a_name_is_used():
+    code = "import ltpml_jax, sys, json; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=runs.ROOT)
+    loaded = {name.partition(".")[0] for name in json.loads(done.stdout)}
+    assert "ltpml_jax" in loaded and not loaded & {"jax", "numpy", "flax", "orbax", "grain", "ml_collections"}
+
+
+def test_an_opened_run_predicts_what_it_was_evaluated_on(tmp_path: Path):
+    """Test images as arrays and as files give the logits behind the run's own table."""
+    opened = open_run(runs.finished())
+    assert opened.config.data.name == "digits_mlt" and len(opened.class_names) == 20
+    records = datasets.load("digits_mlt", str(runs.data_dir())).test.records
+    encoded = [records[row]["image"] for row in range(5)]
+    arrays = [cv2.imdecode(np.frombuffer(one, np.uint8), cv2.IMREAD_COLOR_RGB) for one in encoded]
+    paths = [tmp_path / f"{number}.png" for number in range(5)]
+    for path, one in zip(paths, encoded, strict=True):
+        path.write_bytes(one)
+    from_arrays, from_files = opened.predict(arrays), opened.predict(paths)
+    assert from_arrays.shape == (5, 20) and from_arrays.dtype == np.float32
+    np.testing.assert_array_equal(from_arrays, from_files)
+    assert opened.predict([]).shape == (0, 20)
+    table = json.loads((runs.finished() / "results.json").read_text())["test"]["last (epoch 2)"]
+    assert opened.test_scores()["network"]["mAP_total"] == pytest.approx(table["mAP_total"], abs=0.05)
+
+
+def test_beliefs_are_those_of_the_training_images():
+    soft, hard = open_run(str(runs.finished())).beliefs()
+    assert soft.shape == hard.shape == (1080, 20)
+    np.testing.assert_allclose(soft.sum(1), 1, rtol=1e-4)
+
+
+def test_what_cannot_be_opened_or_read_is_one_sentence(tmp_path):
+    with pytest.raises(UserError, match=f"no run in {tmp_path}"):
+        open_run(tmp_path)
+    (tmp_path / "torn.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"The image .*torn.png cannot be read .*; give a whole image file"):
+        open_run(runs.finished()).predict([tmp_path / "torn.png"])
+    with pytest.raises(UserError, match="The image .*missing.png cannot be read"):
+        open_run(runs.finished()).predict([tmp_path / "missing.png"])
