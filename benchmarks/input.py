@@ -59,7 +59,7 @@ def order_of(dataset: Dataset, passes: int) -> sampler.EpochOrders:
     return sampler.EpochOrders("shuffle", lists, length, passes, seed=0)
 
 
-def loader(dataset: Dataset, resize: str, passes: int, size: int, workers: int = 0):
+def own_loader(dataset: Dataset, resize: str, passes: int, size: int, workers: int = 0):
     spec = loader.AugmentSpec(size, 0.8, (0.5, 2.0), 0.5, augment.RESIZES[resize])
     records, labels = dataset.train.records, dataset.train.labels
     part = Part(BATCH, slice(0, BATCH), skip=False)
@@ -87,7 +87,7 @@ def distortion() -> Callable[[jax.Array, np.ndarray], jax.Array]:
 
 
 def our_rate(dataset: Dataset, resize: str, passes: int, size: int, distorted: bool) -> Rate:
-    iterator = iter(loader(dataset, resize, passes, size))
+    iterator = iter(own_loader(dataset, resize, passes, size))
     first, done = int(next(iterator)["image"].sum(dtype=np.int64)), None
     count, start = 0, time.perf_counter()
     for batch in iterator:
@@ -151,7 +151,7 @@ def main(argv: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         paths = photos.write(Path(folder), IMAGES.value, WIDTH.value, HEIGHT.value)
         dataset = photos.prepare(paths, Path(folder))
-        make = functools.partial(loader, dataset, "opencv", size=SIZE.value)
+        make = functools.partial(own_loader, dataset, "opencv", size=SIZE.value)
         if MEMORY.value:
             input_checks.memory(make, len(order_of(dataset, 1)) // BATCH)
         elif OVERLAP.value:

@@ -26,7 +26,8 @@ import numpy as np
 
 from configs import coco_mlt, nuswide_lt, voc_mlt
 from ltpml_jax.data.candidates import LabelRows
-from ltpml_jax.data.datasets import Dataset, Records, Split
+from ltpml_jax.data.datasets import Dataset
+from ltpml_jax.data.records import Records, Split
 from ltpml_jax.data.task import Setting
 from ltpml_jax.experiment import Experiment, assemble, compile_step, fresh_state
 from ltpml_jax.methods import priors

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ltpml_jax.data import batches, loaders
+from ltpml_jax.data import batches, loader
 from ltpml_jax.data.feed import Arrays, Feed
 from ltpml_jax.errors import SharedError
 from ltpml_jax.evaluation.metrics import average_precision
@@ -111,7 +111,7 @@ def validation_score(run: Experiment, state: TrainState) -> float:
     images = len(run.setting.validation)
     if not images:
         return float("nan")
-    feed = loaders.validation_batches(run.config, run.setting, run.mesh)
+    feed = loader.validation_batches(run.config, run.setting, run.mesh)
     logits = next(iter(predict_all(run.predict, evaluated(state), state.rest, feed, images).values()))
     read = read_rows(logits)
     return float(np.nanmean(average_precision(logits[read], run.setting.validation_labels[read])))

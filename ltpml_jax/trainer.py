@@ -14,7 +14,7 @@ from clu import parameter_overview
 from flax import nnx
 
 from ltpml_jax.config import CUSTOM, fields, validate
-from ltpml_jax.data import loaders
+from ltpml_jax.data import loader
 from ltpml_jax.data.digits_mlt import EMBEDDED
 from ltpml_jax.data.feed import AHEAD
 from ltpml_jax.data.task import origin
@@ -108,7 +108,7 @@ def same_everywhere(run: Experiment) -> None:
 
 def resume(run: Experiment, manager: ocp.CheckpointManager) -> tuple[TrainState, Any]:
     """State and iterator of the newest checkpoint that can be read, or fresh ones where there is none at all."""
-    iterator = loaders.train_iterator(run.config, run.setting, run.mesh)
+    iterator = loader.train_iterator(run.config, run.setting, run.mesh)
     for step, place in checkpoints.clear_unfinished(manager).items():
         log.warning("WARNING: The checkpoint of step %d was not saved to its end. It is now %s.", step, place)
     if manager.latest_step() is None:
@@ -158,7 +158,7 @@ def take_steps(run: Experiment, manager: ocp.CheckpointManager, state: TrainStat
         watchdog.started()
         return records.close()
     progress = Progress(total, config.data.batch_size, sys.stderr if processes.is_first() else io.StringIO())
-    feed = loaders.train_feed(config, run.setting, run.mesh, iterator)
+    feed = loader.train_feed(config, run.setting, run.mesh, iterator)
     log.info("Compiling the step")
     advance, steps = compile_step(run), Steps(run, records, feed, progress)
     try:

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.step import random_batch, synthetic
 from configs import coco_mlt, nuswide_lt, voc_mlt
 from ltpml_jax.config import default_config, fields, validate
-from ltpml_jax.data import loaders
+from ltpml_jax.data import loader
 from ltpml_jax.experiment import assemble, build_experiment, compile_step, fresh_state
 from ltpml_jax.state import make_mesh
 from tests.helpers import trees
@@ -95,7 +95,7 @@ def test_two_steps_of_every_recipe_at_reduced_size(name, argument, tmp_path):
     })  # fmt: skip
     run = build_experiment(config, tmp_path, make_mesh(jax.devices()[:1]), pretrained=True)
     state, step, losses = fresh_state(run), compile_step(run), []
-    with contextlib.closing(loaders.train_iterator(config, run.setting, run.mesh)) as batches:
+    with contextlib.closing(loader.train_iterator(config, run.setting, run.mesh)) as batches:
         for _ in range(2):
             batch = next(batches)
             state, metrics = step(state, batch)

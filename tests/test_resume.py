@@ -16,7 +16,7 @@ import pytest
 from jax.sharding import SingleDeviceSharding
 
 from ltpml_jax import trainer
-from ltpml_jax.data import loaders
+from ltpml_jax.data import loader
 from ltpml_jax.runtime import files, preemption
 from tests.helpers import runs
 
@@ -174,7 +174,7 @@ def test_sigterm_saves_the_step_it_comes_in(uninterrupted, tmp_path):
 @pytest.mark.parametrize("batches,number", [("validation_batches", 1), ("validation_batches", 2), ("test_batches", 1)])
 def test_sigterm_in_an_evaluation_saves_what_it_evaluates(tmp_path, monkeypatch, batches, number):
     """A real signal, sent by this process to itself before a batch of the evaluation; validation has one batch."""
-    plain, seen = getattr(loaders, batches), []
+    plain, seen = getattr(loader, batches), []
 
     def interrupting(parts):
         for part in parts:
@@ -190,7 +190,7 @@ def test_sigterm_in_an_evaluation_saves_what_it_evaluates(tmp_path, monkeypatch,
 
     before = signal.getsignal(signal.SIGTERM)
     config = runs.config(train__checkpoint_every=4)
-    monkeypatch.setattr(loaders, batches, interrupted)
+    monkeypatch.setattr(loader, batches, interrupted)
     with pytest.raises(preemption.PreemptedError):
         trainer.train(config, tmp_path)
     assert signal.getsignal(signal.SIGTERM) is before

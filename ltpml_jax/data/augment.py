@@ -4,6 +4,7 @@ OpenCV decodes in every setting, so that all treat an image alike: turned as its
 to RGB, transparency dropped, 16 bits to 8. The settings differ in how a crop becomes the target's size; see RESIZES.
 """
 
+import io
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,8 +12,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from PIL import Image
-
-from ltpml_jax.data import jpeg
 
 _CROP_TRIES = 50
 # Factor -> flag, for BGR (reduced images come in no other order). JPEG's blocks of 8x8 frequencies are then
@@ -123,7 +122,7 @@ def fast(encoded: bytes, crop: Crop, size: int) -> np.ndarray:
 
     The crop is the one of the other settings, up to the rounding to pixels of the reduced image.
     """
-    shape = jpeg.shown_shape(encoded)
+    shape = shown_shape(encoded)
     if shape is None:
         return opencv(encoded, crop, size)
     box = crop(*shape)
@@ -136,3 +135,32 @@ def fast(encoded: bytes, crop: Crop, size: int) -> np.ndarray:
 
 # config.data.resize -> how an image becomes pixels.
 RESIZES: dict[str, Resize] = {"opencv": opencv, "pillow": pillow, "fast": fast}
+
+
+_APP1 = 0xE1
+# Start of frame, sequential or progressive, Huffman or arithmetic: table B.1 of ITU-T T.81.
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_ORIENTATION = 0x0112
+_TURNED = range(5, 9)  # orientations that lay the image on its side
+
+
+def shown_shape(encoded: bytes) -> tuple[int, int] | None:
+    """(height, width) of a JPEG as it is shown, so turned by EXIF; None where the bytes are no JPEG or a broken one."""
+    if not encoded.startswith(b"\xff\xd8"):
+        return None
+    start, exif = 2, False
+    while encoded[start : start + 1] == b"\xff" and start + 9 <= len(encoded):
+        marker, body = encoded[start + 1], start + 4
+        if marker in _FRAMES:
+            height, width = (int.from_bytes(encoded[at : at + 2], "big") for at in (body + 1, body + 3))
+            return (width, height) if exif and _is_turned(encoded) else (height, width)
+        exif = exif or (marker == _APP1 and encoded.startswith(b"Exif", body))
+        start += 2 + int.from_bytes(encoded[start + 2 : body], "big")
+    return None
+
+
+def _is_turned(encoded: bytes) -> bool:
+    try:
+        return Image.open(io.BytesIO(encoded), formats=("JPEG",)).getexif().get(_ORIENTATION) in _TURNED
+    except Exception:  # EXIF breaks in many ways, and then turns nothing
+        return False

@@ -6,8 +6,8 @@ import numpy as np
 
 from ltpml_jax.data import datasets, manifest, sampler, streams
 from ltpml_jax.data.candidates import LabelRows
-from ltpml_jax.data.datasets import Split
 from ltpml_jax.data.labels import LabelState, is_clean
+from ltpml_jax.data.records import Split
 from ltpml_jax.errors import UserError
 from ltpml_jax.methods import priors
 from ltpml_jax.methods.settings import Config

@@ -1,6 +1,5 @@
 """The measures that the field reports: average precision, F1 and accuracy, over known labels."""
 
-
 import numpy as np
 from sklearn.metrics import average_precision_score, f1_score
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import orbax.checkpoint as ocp
 
-from ltpml_jax.data import loaders
+from ltpml_jax.data import loader
 from ltpml_jax.data.labels import LabelState, class_counts, is_clean
 from ltpml_jax.data.task import origin
 from ltpml_jax.evaluation import label_quality, report
@@ -87,7 +87,7 @@ def assess(run: Experiment, manager: ocp.CheckpointManager) -> Outcome:
 def test_scores(run: Experiment, state: TrainState) -> dict[str, tuple[Scores, np.ndarray, int]]:
     """By prediction: scores, and AP [C], on the known labels of the test split; how many images could not be read."""
     dataset = run.setting.dataset
-    feed = loaders.test_batches(run.config, run.setting, run.mesh)
+    feed = loader.test_batches(run.config, run.setting, run.mesh)
     outputs = predict_all(run.predict, evaluated(state), state.rest, feed, len(dataset.test.labels))
     found = {}
     for name, logits in outputs.items():

@@ -1,4 +1,4 @@
-"""Files of named arrays: safetensors, and torch checkpoints read without torch. The content tells which one it is."""
+"""Files of named arrays, at a path or on the Hugging Face hub: safetensors, and torch checkpoints without torch."""
 
 import hashlib
 import stat
@@ -40,3 +40,60 @@ def _safetensors(path: Path) -> dict[str, np.ndarray]:
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         message = f"{path} is not a readable safetensors file or torch checkpoint ({error}); make or fetch it again"
         raise UserError(message) from error
+
+
+PREFIX = "hf:"
+DEFAULT_FILE = "model.safetensors"  # timm's and transformers' name for a repository's weights
+
+
+def locate(source: str | Path) -> Path:
+    """The local path of a weights file.
+
+    Args:
+        source: a path ("~" is expanded), or "hf:OWNER/NAME" or "hf:OWNER/NAME/FILE" for a file of a repository
+            (default model.safetensors). The latter is cached: without a network, the copy of last time is used.
+            The environment's HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE hold, as everywhere with the hub.
+
+    Raises:
+        UserError: the hub's file can be neither fetched nor found in the cache.
+    """
+    text = str(source)
+    if not text.startswith(PREFIX):
+        return Path(text).expanduser()
+    repository, file = _parse(text)
+    return _download(text, repository, file)
+
+
+def _parse(text: str) -> tuple[str, str]:
+    parts = text.removeprefix(PREFIX).split("/", 2)
+    if len(parts) < 2 or not all(parts):
+        raise UserError(f"{text!r} names no file of the hub; write hf:OWNER/NAME or hf:OWNER/NAME/FILE")
+    return "/".join(parts[:2]), parts[2] if len(parts) == 3 else DEFAULT_FILE
+
+
+def _download(text: str, repository: str, file: str) -> Path:
+    from huggingface_hub import hf_hub_download  # half a second that only hf: sources should cost
+    from huggingface_hub.utils import logging
+
+    logging.set_verbosity_error()  # it warns of every attempt; the error below says what came of them
+    try:
+        return Path(hf_hub_download(repository, file))
+    # Beside its own errors the library lets its HTTP client's through, and that client changes between versions.
+    except Exception as error:
+        raise UserError(
+            f"cannot fetch {file} of {text} ({_reason(error)}); check the name and the network, set HF_ENDPOINT to a"
+            " mirror of the hub, or download the file elsewhere and give its path"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    from huggingface_hub import errors
+
+    reasons = (  # the first that fits: the classes inherit from each other
+        (errors.GatedRepoError, "the repository gives access on request only: ask on its page, then set HF_TOKEN"),
+        (errors.RepositoryNotFoundError, "no such repository, or a private one: then set HF_TOKEN"),
+        (errors.LocalEntryNotFoundError, "the hub cannot be reached, and the file is not in the cache"),
+        (errors.EntryNotFoundError, "the repository has no such file"),
+        (Exception, " ".join(str(error).split()) or type(error).__name__),
+    )
+    return next(reason for kind, reason in reasons if isinstance(error, kind))

@@ -11,7 +11,7 @@ from flax import nnx
 from safetensors.numpy import save
 
 from ltpml_jax.errors import UserError
-from ltpml_jax.models import fetch, torch_names, weight_files
+from ltpml_jax.models import torch_names, weight_files
 from ltpml_jax.models.classifier import Classifier
 
 _FLOATS = ("float32", "float16", "bfloat16", "float64")
@@ -47,13 +47,13 @@ def load_backbone(model: Classifier, source: str | Path) -> str:
         model: the model to change.
         source: the path of a .safetensors file, with the names of `save_backbone` (float32) or those of
             torchvision and timm (any float dtype); or of a torch checkpoint (.pth) with the latter; or
-            "hf:OWNER/NAME", see `fetch.locate`.
+            "hf:OWNER/NAME", see `weight_files.locate`.
 
     Raises:
         UserError: the file cannot be fetched or read, or its keys, shapes or dtypes are not those of the backbone
             (the model is unchanged then).
     """
-    tensors, digest = weight_files.read(fetch.locate(source))
+    tensors, digest = weight_files.read(weight_files.locate(source))
     naming, leaves = _OWN, _leaves(model)
     if torch_names.used(tensors):
         naming, tensors = _TORCH, torch_names.backbone(tensors, str(source))

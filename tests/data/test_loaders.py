@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-from ltpml_jax.data import augment, loaders
+from ltpml_jax.data import augment, loader
 from ltpml_jax.data.task import make_setting
 from ltpml_jax.state import make_mesh
 from tests.helpers import runs
@@ -20,14 +20,14 @@ MESH = make_mesh(jax.devices()[:1])
 
 
 def test_a_subset_is_numbered_anew(setting):
-    subset = loaders.Subset(setting.dataset.train.records, np.array([7, 3]))
+    subset = loader.Subset(setting.dataset.train.records, np.array([7, 3]))
     assert len(subset) == 2
     assert [subset[row]["index"] for row in range(2)] == [0, 1]
     assert [subset[row]["id"] for row in range(2)] == ["train-00007", "train-00003"]
 
 
 def test_training_batches_carry_the_served_labels_of_their_rows(setting):
-    batches = loaders.train_iterator(runs.config(), setting, MESH)
+    batches = loader.train_iterator(runs.config(), setting, MESH)
     for batch in [next(batches) for _ in range(2)]:
         assert batch["image"].shape == (256, 32, 32, 3)
         np.testing.assert_array_equal(batch["states"], setting.served[batch["index"]])
@@ -38,7 +38,7 @@ def test_training_images_are_those_of_the_training_rows():
     """Without augmentation, the image with index i is that of row train[i]: held-out images are never trained on."""
     jitterless = runs.config(data__min_crop=1.0, data__image_size=64, data__validation=0.5)
     setting = make_setting(jitterless)
-    batches = loaders.train_iterator(jitterless, setting, MESH)
+    batches = loader.train_iterator(jitterless, setting, MESH)
     batch = next(batches)
     batches.close()
     for index, image in zip(batch["index"][:20], batch["image"][:20], strict=True):
@@ -48,15 +48,15 @@ def test_training_images_are_those_of_the_training_rows():
 
 
 def test_a_run_has_all_its_batches(setting):
-    batches = loaders.train_iterator(runs.config(), setting, MESH)
+    batches = loader.train_iterator(runs.config(), setting, MESH)
     batches.set_state({"next_batch": 2 * setting.steps_per_epoch - 1})
     assert len(list(batches)) == 1
 
 
 def test_every_held_out_and_every_test_image_comes_once(setting):
     config = runs.config()
-    held = list(loaders.validation_batches(config, setting, MESH).parts)
-    tests = list(loaders.test_batches(config, setting, make_mesh(jax.devices())).parts)
+    held = list(loader.validation_batches(config, setting, MESH).parts)
+    tests = list(loader.test_batches(config, setting, make_mesh(jax.devices())).parts)
     assert [batch["mask"].sum() for batch in held] == [120] and len(held[0]["mask"]) == 190
     assert [batch["mask"].sum() for batch in tests] == [192] * 5 + [40]  # 190, rounded up for 8 devices
     images = np.concatenate([batch["image"][batch["mask"]] for batch in held])

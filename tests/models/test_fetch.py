@@ -12,15 +12,15 @@ from threading import Thread
 import pytest
 
 from ltpml_jax.errors import UserError
-from ltpml_jax.models import fetch
+from ltpml_jax.models import weight_files
 from tests.helpers.runs import ROOT
 
 FILES = {"timm/tiny/model.safetensors": b"default" * 100, "timm/tiny/old/weights.pth": b"other" * 100}
 LOCATE = """import sys
 from ltpml_jax.errors import UserError
-from ltpml_jax.models import fetch
+from ltpml_jax.models import weight_files
 try:
-    print(fetch.locate(sys.argv[1]))
+    print(weight_files.locate(sys.argv[1]))
 except UserError as error:
     sys.exit(f"error: {error}")"""
 
@@ -92,15 +92,15 @@ def failure(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def test_a_path_is_a_path() -> None:
-    assert fetch.locate("runs/a.pth") == Path("runs/a.pth")
-    assert fetch.locate(Path("/tmp/b.safetensors")) == Path("/tmp/b.safetensors")
-    assert fetch.locate("~/c") == Path.home() / "c"
+    assert weight_files.locate("runs/a.pth") == Path("runs/a.pth")
+    assert weight_files.locate(Path("/tmp/b.safetensors")) == Path("/tmp/b.safetensors")
+    assert weight_files.locate("~/c") == Path.home() / "c"
 
 
 @pytest.mark.parametrize("source", ["hf:", "hf:resnet50", "hf:timm/", "hf:/resnet50", "hf:timm/resnet50/"])
 def test_a_name_that_is_no_file_of_the_hub(source: str) -> None:
     with pytest.raises(UserError, match="write hf:OWNER/NAME"):
-        fetch.locate(source)
+        weight_files.locate(source)
 
 
 def test_a_file_is_downloaded_once_and_found_without_the_hub(hub: ThreadingHTTPServer, tmp_path: Path) -> None:

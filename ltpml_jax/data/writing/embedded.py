@@ -15,8 +15,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from ltpml_jax.data import digits_mlt, prepared, scenes
-from ltpml_jax.data.datasets import Records
 from ltpml_jax.data.listing import ListedSplit, Listing
+from ltpml_jax.data.records import Records
 from ltpml_jax.data.writing import metadata_files
 from ltpml_jax.errors import UserError
 from ltpml_jax.runtime.files import LOCK, lock

@@ -8,7 +8,7 @@ import pyarrow.parquet
 import pytest
 
 from ltpml_jax.data.listing import Listing
-from ltpml_jax.data.readers import annotators, tables
+from ltpml_jax.data.readers import tables
 from ltpml_jax.errors import UserError
 
 NO, YES, MAYBE, NOBODY = 0, 1, 2, 3
@@ -121,9 +121,9 @@ def test_the_order_of_annotators_makes_no_difference():
     generator = np.random.default_rng(0)
     states = generator.integers(0, 4, (60, 5)).astype(np.int8)
     images = np.repeat(np.arange(20), 3)
-    merged = annotators.merge(images, states)
+    merged = tables.merge_annotators(images, states)
     order = generator.permutation(60)
-    np.testing.assert_array_equal(annotators.merge(images[order], states[order]), merged)
+    np.testing.assert_array_equal(tables.merge_annotators(images[order], states[order]), merged)
     for image in range(20):
         for number in range(5):
             said = set(states[images == image, number].tolist()) - {NOBODY}
