@@ -35,7 +35,7 @@ from absl import app, flags
 from benchmarks import input_checks, photos
 from ltpml_jax import photometric
 from ltpml_jax.data import augment, loader, sampler
-from ltpml_jax.data.batches import Part
+from ltpml_jax.data.batches import BatchPart
 from ltpml_jax.data.candidates import ClassLists
 from ltpml_jax.data.datasets import Dataset
 
@@ -62,7 +62,7 @@ def order_of(dataset: Dataset, passes: int) -> sampler.EpochOrders:
 def own_loader(dataset: Dataset, resize: str, passes: int, size: int, workers: int = 0):
     spec = loader.AugmentSpec(size, 0.8, (0.5, 2.0), 0.5, augment.RESIZES[resize])
     records, labels = dataset.train.records, dataset.train.labels
-    part = Part(BATCH, slice(0, BATCH), skip=False)
+    part = BatchPart(BATCH, slice(0, BATCH), skip=False)
     return loader.train_loader(records, labels, order_of(dataset, passes), spec, part, 0, workers, 2)
 
 

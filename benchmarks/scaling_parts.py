@@ -61,7 +61,7 @@ def init(images: int, classes: int, backbone: str = "resnet18") -> Facts:
     optimizer = network.build_optimizer(run.config)
 
     def make(parts: Any, labels: jax.Array) -> TrainState:
-        prior = run.setting.prior
+        prior = run.task.prior
         return init_state(parts.trainable, parts.rest, optimizer, run.method, labels, prior, run.config.seed)
 
     labels = jax.ShapeDtypeStruct(run.shapes.method.confidence.shape, np.int8, sharding=batch_sharding(run.mesh))

@@ -28,7 +28,7 @@ from configs import coco_mlt, nuswide_lt, voc_mlt
 from ltpml_jax.data.candidates import LabelRows
 from ltpml_jax.data.datasets import Dataset
 from ltpml_jax.data.records import Records, Split
-from ltpml_jax.data.task import Setting
+from ltpml_jax.data.task import Task
 from ltpml_jax.experiment import Experiment, assemble, compile_step, fresh_state
 from ltpml_jax.methods import priors
 from ltpml_jax.methods.settings import Config
@@ -112,7 +112,7 @@ def measure(config: Config, images: int, classes: int, steps: int, profile: str 
     return times[1:], times[0]
 
 
-def synthetic(images: int, classes: int) -> Setting:
+def synthetic(images: int, classes: int) -> Task:
     """Candidate sets with a tail, without images; an epoch of one step, so that the timed ones have both passes.
 
     At most PATTERNS different rows, that repeat: a table of any size costs its row numbers alone.
@@ -123,11 +123,11 @@ def synthetic(images: int, classes: int) -> Setting:
     split = Split(Records("synthetic", "", "train", images, classes), states)
     dataset = Dataset("synthetic", split, split, None, tuple(f"class {j}" for j in range(classes)), {})
     prior = priors.oracle_prior(served.candidate_counts(), images)
-    return Setting(dataset, rows, split, rows[:0], served, served, states[:0], prior, "", steps_per_epoch=1)
+    return Task(dataset, rows, split, rows[:0], served, served, states[:0], prior, "", steps_per_epoch=1)
 
 
 def random_batch(run: Experiment, seed: int) -> dict[str, np.ndarray]:
-    config, served, rng = run.config.data, run.setting.served, np.random.default_rng(seed)
+    config, served, rng = run.config.data, run.task.served, np.random.default_rng(seed)
     index = rng.integers(0, len(served), config.batch_size, dtype=np.int32)
     image = rng.integers(0, 256, (config.batch_size, config.image_size, config.image_size, 3), dtype=np.uint8)
     return {"image": image, "index": index, "states": served[index]}

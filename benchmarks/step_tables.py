@@ -56,7 +56,7 @@ def without_distortion(key: jax.Array, images: jax.Array) -> jax.Array:
 
 def ndlp_step(run: Run, prepare: Prepare) -> Callable[[TrainState, Batch], tuple[TrainState, Any]]:
     forward, optimizer = classifier.make_forward(run.parts.graphdef), network.build_optimizer(run.config)
-    stages = make_stages(run.method, forward, optimizer, prepare, run.setting.steps_per_epoch)
+    stages = make_stages(run.method, forward, optimizer, prepare, run.task.steps_per_epoch)
     return jit_step(stages, run.method, run.mesh, run.shapes, run.config.train.one_jit)
 
 
@@ -125,10 +125,10 @@ def torch_turn(run: Run, dtype: str) -> tuple[Turn, Any]:
     from ltpml_jax.methods import ndlp
     from ltpml_jax.methods.losses import DBParams
 
-    config, setting = run.config, run.setting
+    config, task = run.config, run.task
     params = ndlp.NDLPParams(loss=DBParams(**config.db), epochs=config.train.epochs, **config.ndlp)
-    counts, size = np.array(setting.prior.class_count), len(setting.served)
-    candidates = setting.served[np.arange(size)]
+    counts, size = np.array(task.prior.class_count), len(task.served)
+    candidates = task.served[np.arange(size)]
     step = torch_step.Step(config.model.backbone, candidates, counts, size, params, dtype)
     batch = step.placed(random_batch(run, 0))
 

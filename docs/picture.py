@@ -57,17 +57,17 @@ def draw_curves(figure, workdir: Path) -> None:
 
 def draw_scenes(figure, this: Run, confidence: np.ndarray) -> None:
     """Scenes with two or three objects, each with its candidates, surest first."""
-    truth = this.setting.dataset.train.labels[this.setting.train]
+    truth = this.task.dataset.train.labels[this.task.train]
     several = np.flatnonzero((truth.sum(1) >= 2) & (truth.sum(1) <= 3))
     chosen = several[np.linspace(0, len(several) - 1, SCENES).astype(int)]
     axes = figure.subplots(2, 2 * (SCENES // 2), width_ratios=(1, 1.1) * (SCENES // 2))
     for place, row in enumerate(chosen):
         picture, bars = axes[place // 3, 2 * (place % 3) : 2 * (place % 3) + 2]
-        record = this.setting.dataset.train.records[int(this.setting.train[row])]
+        record = this.task.dataset.train.records[int(this.task.train[row])]
         picture.imshow(augment.decode(record["image"]))
         picture.axis("off")
-        served = this.setting.served[np.array([row])][0]
-        draw_bars(bars, confidence[row], served, truth[row], this.setting.dataset.class_names)
+        served = this.task.served[np.array([row])][0]
+        draw_bars(bars, confidence[row], served, truth[row], this.task.dataset.class_names)
     figure.suptitle(
         "confidence in each candidate label after training: green is true, grey is not; dotted: before training",
         fontsize=11,

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from ltpml_jax import photometric
 from ltpml_jax.config import CUSTOM, build_method
-from ltpml_jax.data.task import Setting, make_setting
+from ltpml_jax.data.task import Task, make_task
 from ltpml_jax.errors import UserError
 from ltpml_jax.methods.base import Blocks, Method
 from ltpml_jax.methods.settings import Config
@@ -32,7 +32,7 @@ class Experiment(NamedTuple):
 
     config: Config
     workdir: Path
-    setting: Setting
+    task: Task
     method: Method
     parts: classifier.Parts
     mesh: Mesh
@@ -69,26 +69,26 @@ def build_experiment(
 
     Raises UserError where the config names a method that only `ltpml_jax.train` was given, and what the parts raise.
     """
-    return assemble(config, make_setting(config), workdir, mesh, pretrained, method)
+    return assemble(config, make_task(config), workdir, mesh, pretrained, method)
 
 
 def assemble(
-    config: Config, setting: Setting, workdir: Path, mesh: Mesh, pretrained: bool, method: Method | None = None
+    config: Config, task: Task, workdir: Path, mesh: Mesh, pretrained: bool, method: Method | None = None
 ) -> Experiment:
-    """The same, of a setting that was made before."""
+    """The same, of a task that was made before."""
     method = method or build_method(config)
     if method is None:
         raise UserError(
             f"config.method.name is {CUSTOM!r}: the method is not in this package; hand it to ltpml_jax.train or "
             "ltpml_jax.open_run as method=."
         )
-    parts = build_network(config, method, len(setting.dataset.class_names), pretrained)
+    parts = build_network(config, method, len(task.dataset.class_names), pretrained)
     check_multipliers(config.optim.multipliers, parts.trainable)
-    size, classes = setting.served.shape
+    size, classes = task.served.shape
     labels = jax.ShapeDtypeStruct((padded(size), classes), jnp.int8)
-    shapes = jax.eval_shape(lambda table: _init(config, setting, method, parts, table), labels)
+    shapes = jax.eval_shape(lambda table: _init(config, task, method, parts, table), labels)
     predict = jit_predict(classifier.make_forward(parts.graphdef), method, mesh)
-    return Experiment(config, workdir, setting, method, parts, mesh, predict, shapes, state_shardings(shapes, mesh))
+    return Experiment(config, workdir, task, method, parts, mesh, predict, shapes, state_shardings(shapes, mesh))
 
 
 def build_network(config: Config, method: Method, classes: int, pretrained: bool = True) -> classifier.Parts:
@@ -115,7 +115,7 @@ def build_network(config: Config, method: Method, classes: int, pretrained: bool
 
 def fresh_state(run: Experiment) -> TrainState:
     """The state that training begins with, laid out over the devices."""
-    served = run.setting.served
+    served = run.task.served
     shape = (padded(len(served)), served.shape[1])
 
     def shard(index: Any) -> np.ndarray:
@@ -124,24 +124,24 @@ def fresh_state(run: Experiment) -> TrainState:
 
     labels = jax.make_array_from_callback(shape, batch_sharding(run.mesh), shard)
     make = jax.jit(
-        lambda parts, table: _init(run.config, run.setting, run.method, parts, table), out_shardings=run.shardings
+        lambda parts, table: _init(run.config, run.task, run.method, parts, table), out_shardings=run.shardings
     )
     return make(run.parts, labels)
 
 
 def facts(run: Experiment) -> dict[str, Any]:
     """What a checkpoint is recognised by."""
-    return {"candidates": run.setting.digest, "config": run.config.to_json(sort_keys=True)}
+    return {"candidates": run.task.digest, "config": run.config.to_json(sort_keys=True)}
 
 
 def open_checkpoint(run: Experiment, manager: ocp.CheckpointManager, step: int) -> checkpoints.Restored:
     """Restore a checkpoint onto the run's devices; UserError for damage, other data or another config."""
     restored = checkpoints.restore(manager, step, run.shapes, run.shardings)
     drawn = restored.facts["candidates"]
-    if drawn != run.setting.digest:
+    if drawn != run.task.digest:
         raise UserError(
             f"The candidate sets of {manager.directory}/{step} are not those of the dataset as it is now "
-            f"(sha256 {drawn[:12]}, now {run.setting.digest[:12]}); "
+            f"(sha256 {drawn[:12]}, now {run.task.digest[:12]}); "
             "restore the dataset, or start in another --workdir."
         )
     changed = differences(from_json(restored.facts["config"]), run.config)
@@ -183,16 +183,16 @@ def compile_step(run: Experiment) -> Step:
 
     recipe = Recipe(
         forward=classifier.make_forward(run.parts.graphdef),
-        optimizer=build_optimizer(config, run.setting.steps_per_epoch),
+        optimizer=build_optimizer(config, run.task.steps_per_epoch),
         prepare=prepare,
-        steps_per_epoch=run.setting.steps_per_epoch,
+        steps_per_epoch=run.task.steps_per_epoch,
         ema=config.optim.ema,
     )
     return jit_step(make_stages(run.method, recipe), run.mesh, run.shapes, config.train.one_jit)
 
 
-def _init(config: Config, setting: Setting, method: Method, parts: Any, states: jax.Array) -> TrainState:
-    optimizer = build_optimizer(config, setting.steps_per_epoch)
+def _init(config: Config, task: Task, method: Method, parts: Any, states: jax.Array) -> TrainState:
+    optimizer = build_optimizer(config, task.steps_per_epoch)
     return init_state(
-        parts.trainable, parts.rest, optimizer, method, states, setting.prior, config.seed, bool(config.optim.ema)
+        parts.trainable, parts.rest, optimizer, method, states, task.prior, config.seed, bool(config.optim.ema)
     )

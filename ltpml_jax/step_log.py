@@ -14,7 +14,7 @@ from ltpml_jax.evaluation.metrics import average_precision
 from ltpml_jax.evaluation.prediction import predict_all, read_rows
 from ltpml_jax.experiment import Experiment, facts
 from ltpml_jax.runtime import checkpoints, processes, watchdog
-from ltpml_jax.runtime.metrics_log import Records, step_record
+from ltpml_jax.runtime.metrics_log import MetricsLog, step_record
 from ltpml_jax.runtime.progress import Progress
 from ltpml_jax.state import TrainState, evaluated
 
@@ -27,7 +27,7 @@ class Steps:
     stop: whether SIGTERM came to any process, as far as is known.
     """
 
-    def __init__(self, run: Experiment, records: Records, feed: Feed, progress: Progress) -> None:
+    def __init__(self, run: Experiment, records: MetricsLog, feed: Feed, progress: Progress) -> None:
         """No steps yet."""
         self.run, self.records, self.feed, self.progress, self.stop = run, records, feed, progress, False
         self.waiting: deque[tuple[int, dict, Arrays]] = deque()  # the devices may not have come to them yet
@@ -61,11 +61,11 @@ class Steps:
         self.lines = []
 
     def _line(self, step: int, metrics: dict, heard: dict, skipped: int) -> dict[str, Any]:
-        epoch = (step - 1) // self.run.setting.steps_per_epoch
+        epoch = (step - 1) // self.run.task.steps_per_epoch
         line = step_record(step, epoch, metrics, batches.digest(heard["note"]))
         unread = heard["unreadable"][heard["unreadable"] >= 0]
         if len(unread):
-            line["unreadable"] = self.run.setting.train[unread].tolist()
+            line["unreadable"] = self.run.task.train[unread].tolist()
             log.warning(
                 "WARNING: step %d: images that cannot be read (index %s) were replaced", step, line["unreadable"]
             )
@@ -88,18 +88,18 @@ class Steps:
             )
 
     def _batch(self, step: int, loss: float, heard: dict) -> dict[str, Any]:
-        rows = self.run.setting.train[heard["index"]]
+        rows = self.run.task.train[heard["index"]]
         return {"step": step, "loss": str(loss), "index": rows.tolist(), "batch": batches.digest(heard["note"]).hex()}
 
 
-def write_epoch(run: Experiment, records: Records, step: int, state: TrainState) -> float:
+def write_epoch(run: Experiment, records: MetricsLog, step: int, state: TrainState) -> float:
     """Write the summary of the epoch that ends with `step`; returns the score of its checkpoint.
 
     Raises PreemptedError where SIGTERM comes during validation; nothing is written then.
     """
     score = validation_score(run, state)
     if processes.is_first():
-        epoch = (step - 1) // run.setting.steps_per_epoch
+        epoch = (step - 1) // run.task.steps_per_epoch
         losses = records.epoch_losses(epoch)
         mean = float(np.mean(losses)) if losses else float("nan")
         records.write([{"step": step, "epoch": epoch, "epoch_loss": mean, checkpoints.SCORE: score}])
@@ -108,10 +108,10 @@ def write_epoch(run: Experiment, records: Records, step: int, state: TrainState)
 
 def validation_score(run: Experiment, state: TrainState) -> float:
     """mAP in percent on the held-out training images, against their candidate sets; NaN where none are held out."""
-    images = len(run.setting.validation)
+    images = len(run.task.validation)
     if not images:
         return float("nan")
-    feed = loader.validation_batches(run.config, run.setting, run.mesh)
+    feed = loader.validation_batches(run.config, run.task, run.mesh)
     logits = next(iter(predict_all(run.predict, evaluated(state), state.rest, feed, images).values()))
     read = read_rows(logits)
-    return float(np.nanmean(average_precision(logits[read], run.setting.validation_labels[read])))
+    return float(np.nanmean(average_precision(logits[read], run.task.validation_labels[read])))

@@ -34,7 +34,7 @@ from ltpml_jax.methods.base import Method
 from ltpml_jax.methods.settings import Config
 from ltpml_jax.runtime import checkpoints, preemption, processes, watchdog
 from ltpml_jax.runtime.files import sole_run
-from ltpml_jax.runtime.metrics_log import Records
+from ltpml_jax.runtime.metrics_log import MetricsLog
 from ltpml_jax.runtime.progress import Progress
 from ltpml_jax.state import TrainState, make_mesh
 from ltpml_jax.step_log import Steps, write_epoch
@@ -98,7 +98,7 @@ def same_everywhere(run: Experiment) -> None:
     Only where the dataset lies may differ, as a host may have a copy of its own.
     """
     config = {name: value for name, value in fields(run.config).items() if name != "data.dir"}
-    told = processes.exchange(f"{run.setting.digest} {sorted(config.items())}")
+    told = processes.exchange(f"{run.task.digest} {sorted(config.items())}")
     others = [number for number, text in enumerate(told) if text != told[0]]
     if others:
         raise SharedError(
@@ -108,7 +108,7 @@ def same_everywhere(run: Experiment) -> None:
 
 def resume(run: Experiment, manager: ocp.CheckpointManager) -> tuple[TrainState, Any]:
     """State and iterator of the newest checkpoint that can be read, or fresh ones where there is none at all."""
-    iterator = loader.train_iterator(run.config, run.setting, run.mesh)
+    iterator = loader.train_iterator(run.config, run.task, run.mesh)
     for step, place in checkpoints.clear_unfinished(manager).items():
         log.warning("WARNING: The checkpoint of step %d was not saved to its end. It is now %s.", step, place)
     if manager.latest_step() is None:
@@ -121,18 +121,18 @@ def resume(run: Experiment, manager: ocp.CheckpointManager) -> tuple[TrainState,
 
 def announce(run: Experiment) -> None:
     """Log what the run is: method, data, devices, and where the results will lie; parameters go to a file."""
-    config, setting, mesh = run.config, run.setting, run.mesh
+    config, task, mesh = run.config, run.task, run.mesh
     hosts = len({device.process_index for device in mesh.devices.flat})
     among = f" of {hosts} processes" if hosts > 1 else ""
     log.info(
         "%s on %s: %d training images (%d held out), %d classes, %d epochs of %d steps",
-        config.method.name, setting.dataset.name, len(setting.train), len(setting.validation), setting.served.shape[1],
-        config.train.epochs, setting.steps_per_epoch,
+        config.method.name, task.dataset.name, len(task.train), len(task.validation), task.served.shape[1],
+        config.train.epochs, task.steps_per_epoch,
     )  # fmt: skip
-    log.info("Candidate sets: %s, sha256 %s", origin(config), setting.digest)
-    counts = ", ".join(f"{count:.0f}" for count in np.asarray(setting.prior.class_count))
+    log.info("Candidate sets: %s, sha256 %s", origin(config), task.digest)
+    counts = ", ".join(f"{count:.0f}" for count in np.asarray(task.prior.class_count))
     log.info("Class counts (%s): %s", config.data.priors, counts)
-    if not config.model.pretrained and setting.dataset.name not in EMBEDDED:
+    if not config.model.pretrained and task.dataset.name not in EMBEDDED:
         log.warning(FROM_SCRATCH, config.model.frozen_stages, config.model.backbone_norm)
     trained = nnx.to_pure_dict(run.parts.trainable)
     count = sum(leaf.size for leaf in jax.tree.leaves(trained))
@@ -148,9 +148,9 @@ def take_steps(run: Experiment, manager: ocp.CheckpointManager, state: TrainStat
 
     Raises PreemptedError where SIGTERM comes, after the state is saved.
     """
-    config, per_epoch = run.config, run.setting.steps_per_epoch
+    config, per_epoch = run.config, run.task.steps_per_epoch
     step, total = int(state.step), config.train.epochs * per_epoch
-    records = Records(run.workdir, step, writes=processes.is_first())
+    records = MetricsLog(run.workdir, step, writes=processes.is_first())
     if step and step % per_epoch == 0 and unsummed(records, step):  # SIGTERM came in its validation
         manager.delete(step)
         end_epoch(run, manager, records, state, iterator)
@@ -158,7 +158,7 @@ def take_steps(run: Experiment, manager: ocp.CheckpointManager, state: TrainStat
         watchdog.started()
         return records.close()
     progress = Progress(total, config.data.batch_size, sys.stderr if processes.is_first() else io.StringIO())
-    feed = loader.train_feed(config, run.setting, run.mesh, iterator)
+    feed = loader.train_feed(config, run.task, run.mesh, iterator)
     log.info("Compiling the step")
     advance, steps = compile_step(run), Steps(run, records, feed, progress)
     try:
@@ -185,13 +185,13 @@ def take_steps(run: Experiment, manager: ocp.CheckpointManager, state: TrainStat
         records.close()
 
 
-def unsummed(records: Records, step: int) -> bool:
+def unsummed(records: MetricsLog, step: int) -> bool:
     """Whether the summary of the epoch that ends with `step` is missing."""
     return processes.from_first(lambda: "" if records.has_epoch(step) else "missing") == "missing"
 
 
 def end_epoch(
-    run: Experiment, manager: ocp.CheckpointManager, records: Records, state: TrainState, iterator: Any
+    run: Experiment, manager: ocp.CheckpointManager, records: MetricsLog, state: TrainState, iterator: Any
 ) -> None:
     """Validate, write the epoch's summary, and save; where SIGTERM comes meanwhile, save only and leave the rest."""
     try:

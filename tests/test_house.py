@@ -57,7 +57,7 @@ def imports(path: Path) -> frozenset[str]:
 
 
 def layer(module: str) -> int:
-    part = (module.split(".") + ["__init__"])[1]
+    part = [*module.split("."), "__init__"][1]
     return next(number for number, names in enumerate(LAYERS) if part in names)
 
 

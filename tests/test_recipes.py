@@ -95,11 +95,11 @@ def test_two_steps_of_every_recipe_at_reduced_size(name, argument, tmp_path):
     })  # fmt: skip
     run = build_experiment(config, tmp_path, make_mesh(jax.devices()[:1]), pretrained=True)
     state, step, losses = fresh_state(run), compile_step(run), []
-    with contextlib.closing(loader.train_iterator(config, run.setting, run.mesh)) as batches:
+    with contextlib.closing(loader.train_iterator(config, run.task, run.mesh)) as batches:
         for _ in range(2):
             batch = next(batches)
             state, metrics = step(state, batch)
             losses.append(float(metrics["loss"]))
     assert int(state.step) == 2 and np.isfinite(losses).all() and losses[0] != losses[1]
-    held_out = len(run.setting.validation)
-    assert (held_out == 0) == argument.endswith("reference") and len(run.setting.train) + held_out == 60
+    held_out = len(run.task.validation)
+    assert (held_out == 0) == argument.endswith("reference") and len(run.task.train) + held_out == 60

@@ -11,7 +11,7 @@ import pytest
 
 from ltpml_jax import photometric, trainer
 from ltpml_jax.data import loader
-from ltpml_jax.data.task import make_setting
+from ltpml_jax.data.task import make_task
 from ltpml_jax.errors import UserError
 from ltpml_jax.evaluation import metrics
 from ltpml_jax.runtime import checkpoints
@@ -104,7 +104,7 @@ def test_steps_that_are_not_finite_in_a_row_end_the_run_and_leave_what_they_were
 def test_a_single_step_that_is_not_finite_is_passed_over(tmp_path, monkeypatch):
     """The batch with the brightest images, turned to NaN."""
     config = runs.config(**PLAIN)
-    iterator = loader.train_iterator(config, make_setting(config), make_mesh(jax.devices()[:1]))
+    iterator = loader.train_iterator(config, make_task(config), make_mesh(jax.devices()[:1]))
     means = [batch["image"].mean(dtype=np.float64) for batch in iterator]
     worst, bound = int(np.argmax(means)), np.mean(sorted(means)[-2:])
     plain = photometric.distort

@@ -1,6 +1,6 @@
 """From encoded images to training pixels, on the host, one image at a time (uint8 [H,W,3], RGB).
 
-OpenCV decodes in every setting, so that all treat an image alike: turned as its EXIF orientation says, grey and CMYK
+OpenCV decodes in every task, so that all treat an image alike: turned as its EXIF orientation says, grey and CMYK
 to RGB, transparency dropped, 16 bits to 8. The settings differ in how a crop becomes the target's size; see RESIZES.
 """
 

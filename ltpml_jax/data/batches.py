@@ -18,7 +18,7 @@ _AUGMENTATION = 3  # keeps these streams apart from the sampler's
 _MOST_SKIPPED = 100  # unreadable images in a row: more mean that the dataset as a whole is lost
 
 
-class Records(Protocol):
+class RecordSource(Protocol):
     """Random access to {"image": bytes, "index": int, "id": str, "labels": int8 [C]}; picklable."""
 
     def __len__(self) -> int:
@@ -30,7 +30,7 @@ class Records(Protocol):
         ...
 
 
-class Table(Protocol):
+class LabelTable(Protocol):
     """Labels [N, C] of which some rows are asked for at a time."""
 
     shape: Any
@@ -61,7 +61,7 @@ def _pixels(record: Mapping[str, Any], resize: augment.Resize, crop: augment.Cro
         ) from error
 
 
-def _record(records: Records, row: int) -> Mapping[str, Any]:
+def _record(records: RecordSource, row: int) -> Mapping[str, Any]:
     try:
         return records[row]
     except (IndexError, UserError):
@@ -74,7 +74,7 @@ def _record(records: Records, row: int) -> Mapping[str, Any]:
 
 
 @dataclass(frozen=True)
-class Part:
+class BatchPart:
     """Which places of every batch this process makes, and what it does where an image cannot be read."""
 
     size: int  # of the batch, over all processes
@@ -93,11 +93,11 @@ class TrainBatch:
     Whole parts are the unit of work: each image is copied to its place while the cache still holds it.
     """
 
-    records: Records
-    table: Table
+    records: RecordSource
+    table: LabelTable
     order: EpochOrders
     spec: AugmentSpec
-    part: Part
+    part: BatchPart
     seed: int
 
     def __call__(self, number: int) -> Batch:
@@ -157,9 +157,9 @@ def digest(notes: np.ndarray) -> bytes:
 class InOrder:
     """Number of a batch -> a part of it: rows in order, resized only."""
 
-    records: Records
+    records: RecordSource
     rows: np.ndarray
-    part: Part
+    part: BatchPart
     image_size: int
     resize: augment.Resize
 

@@ -16,11 +16,11 @@ from absl import flags
 from jax.sharding import Mesh
 
 from ltpml_jax.data import augment, batches, sampler
-from ltpml_jax.data.batches import AugmentSpec, Batch, InOrder, Part, Records, Table, TrainBatch
+from ltpml_jax.data.batches import AugmentSpec, Batch, BatchPart, InOrder, LabelTable, RecordSource, TrainBatch
 from ltpml_jax.data.candidates import ClassLists
 from ltpml_jax.data.feed import Feed
 from ltpml_jax.data.sampler import EpochOrders
-from ltpml_jax.data.task import Setting
+from ltpml_jax.data.task import Task
 from ltpml_jax.methods.settings import Config
 from ltpml_jax.state import own_part
 
@@ -98,11 +98,11 @@ class _BatchIterator(grain.DatasetIterator):
 
 
 def train_loader(
-    records: Records,
-    table: Table,
+    records: RecordSource,
+    table: LabelTable,
     order: EpochOrders,
     spec: AugmentSpec,
-    part: Part,
+    part: BatchPart,
     seed: int,
     workers: int,
     threads: int,
@@ -123,7 +123,7 @@ def train_loader(
 
 
 def eval_batches(
-    records: Records, rows: np.ndarray, part: Part, image_size: int, threads: int, resize: augment.Resize
+    records: RecordSource, rows: np.ndarray, part: BatchPart, image_size: int, threads: int, resize: augment.Resize
 ) -> Iterator[Batch]:
     """This process's part of batches of every row once, in order, resized only: {"image", "mask": bool [b]}.
 
@@ -158,38 +158,38 @@ class Subset:
         return repr(self.records)
 
 
-def train_iterator(config: Config, setting: Setting, mesh: Mesh) -> Any:
+def train_iterator(config: Config, task: Task, mesh: Mesh) -> Any:
     """All training batches of the run, as a checkpointable grain iterator."""
-    data, length = config.data, setting.steps_per_epoch * config.data.batch_size
+    data, length = config.data, task.steps_per_epoch * config.data.batch_size
     class_aware = data.sampler == "class_aware"
-    lists = ClassLists.of(setting.lists) if class_aware else ClassLists(np.zeros((0, 0), np.uint8), len(setting.train))
+    lists = ClassLists.of(task.lists) if class_aware else ClassLists(np.zeros((0, 0), np.uint8), len(task.train))
     order = sampler.EpochOrders(data.sampler, lists, length, config.train.epochs, config.seed)
     spec = batches.AugmentSpec(
         data.image_size, data.min_crop, tuple(data.crop_ratio), data.flip, augment.RESIZES[data.resize]
     )
     batches_of_run = train_loader(
-        Subset(setting.dataset.train.records, setting.train), setting.served, order, spec,
+        Subset(task.dataset.train.records, task.train), task.served, order, spec,
         _part(config, mesh, data.batch_size), seed=config.seed, workers=data.workers, threads=data.threads,
     )  # fmt: skip
     return iter(batches_of_run)
 
 
-def train_feed(config: Config, setting: Setting, mesh: Mesh, iterator: Any) -> Feed:
+def train_feed(config: Config, task: Task, mesh: Mesh, iterator: Any) -> Feed:
     """The iterator's batches on their way to the devices, with what is told of each."""
     size = config.data.batch_size
-    blank = batches.blank_train(len(_part(config, mesh, size)), config.data.image_size, setting.served.shape[1])
-    total = setting.steps_per_epoch * config.train.epochs
+    blank = batches.blank_train(len(_part(config, mesh, size)), config.data.image_size, task.served.shape[1])
+    total = task.steps_per_epoch * config.train.epochs
     return Feed(iterator, mesh, size, blank, ("note", "index", "unreadable"), total)
 
 
-def validation_batches(config: Config, setting: Setting, mesh: Mesh) -> Feed:
+def validation_batches(config: Config, task: Task, mesh: Mesh) -> Feed:
     """The held-out training images, each once."""
-    return _in_order(config, setting.held_out, setting.validation, mesh)
+    return _in_order(config, task.held_out, task.validation, mesh)
 
 
-def test_batches(config: Config, setting: Setting, mesh: Mesh) -> Feed:
+def test_batches(config: Config, task: Task, mesh: Mesh) -> Feed:
     """The test images, each once."""
-    return _in_order(config, setting.dataset.test, np.arange(len(setting.dataset.test.labels)), mesh)
+    return _in_order(config, task.dataset.test, np.arange(len(task.dataset.test.labels)), mesh)
 
 
 def _in_order(config: Config, split: Any, rows: np.ndarray, mesh: Mesh) -> Feed:
@@ -200,5 +200,5 @@ def _in_order(config: Config, split: Any, rows: np.ndarray, mesh: Mesh) -> Feed:
     return Feed(read, mesh, size, batches.blank_in_order(len(part), side), ("mask",), -(-len(rows) // size))
 
 
-def _part(config: Config, mesh: Mesh, size: int) -> batches.Part:
-    return batches.Part(size, own_part(mesh, size), config.data.unreadable == "skip")
+def _part(config: Config, mesh: Mesh, size: int) -> batches.BatchPart:
+    return batches.BatchPart(size, own_part(mesh, size), config.data.unreadable == "skip")

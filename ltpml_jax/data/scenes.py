@@ -28,7 +28,7 @@ class World(NamedTuple):
     photos: tuple[np.ndarray, ...]
 
 
-class Part(NamedTuple):
+class WorldPart(NamedTuple):
     """What one part may use: glyph rows int64 [R], sorted, and photo columns [left, right)."""
 
     rows: np.ndarray
@@ -79,7 +79,7 @@ def load_world() -> World:
     return World(glyphs, digits.astype(np.int64), tuple(load_sample_images().images))
 
 
-def partition(world: World, seed: int) -> dict[str, Part]:
+def partition(world: World, seed: int) -> dict[str, WorldPart]:
     """Splits handwriting (each digit by itself) and photo columns into the disjoint `PARTS`."""
     rng = generator(seed, 0, 0)
     cuts = np.cumsum(list(PARTS.values()))[:-1]
@@ -90,7 +90,7 @@ def partition(world: World, seed: int) -> dict[str, Part]:
             kept.append(piece)
     edges = [0, *np.rint(cuts * world.photos[0].shape[1]).astype(int).tolist(), world.photos[0].shape[1]]
     return {
-        name: Part(np.sort(np.concatenate(own)), (left, right))
+        name: WorldPart(np.sort(np.concatenate(own)), (left, right))
         for name, own, left, right in zip(PARTS, rows, edges[:-1], edges[1:], strict=True)
     }
 
@@ -134,7 +134,7 @@ def assign_labels(counts: np.ndarray, sizes: np.ndarray, rng: np.random.Generato
 
 
 def compose(
-    world: World, part: Part, classes: tuple[ClassSpec, ...], labels: np.ndarray, rng: np.random.Generator
+    world: World, part: WorldPart, classes: tuple[ClassSpec, ...], labels: np.ndarray, rng: np.random.Generator
 ) -> Scene:
     """Draws the scene that holds the classes set in labels (int8 [C]), from the part's material only."""
     photo = int(rng.integers(len(world.photos)))

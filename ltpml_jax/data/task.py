@@ -1,4 +1,4 @@
-"""The LT-PML setting of a run: what training is given of a dataset, and what it is not."""
+"""The LT-PML task of a run: what training is given of a dataset, and what it is not."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from ltpml_jax.methods import priors
 from ltpml_jax.methods.settings import Config
 
 
-class Setting(NamedTuple):
+class Task(NamedTuple):
     """N training images (rows `train` of the dataset's training split), C classes.
 
     served: the label states [N, C] that training sees; lists: those that the class-aware sampler walks; both are made
@@ -33,7 +33,7 @@ class Setting(NamedTuple):
     steps_per_epoch: int
 
 
-def make_setting(config: Config) -> Setting:
+def make_task(config: Config) -> Task:
     """Load the dataset, settle its candidate sets, and derive what method and sampler may know.
 
     With `estimated` priors nothing here depends on the true labels but through the candidate sets.
@@ -55,7 +55,7 @@ def make_setting(config: Config) -> Setting:
     oracle = config.data.priors == "oracle"
     lists = _truth(dataset, "data.priors").of(train) if oracle else served
     prior = (priors.oracle_prior if oracle else priors.estimated_prior)(lists.candidate_counts(), len(train))
-    return Setting(
+    return Task(
         dataset=dataset,
         train=train,
         held_out=held_out,

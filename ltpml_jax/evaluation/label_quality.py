@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from ltpml_jax.data.labels import LabelState, blocks
-from ltpml_jax.data.task import Setting
+from ltpml_jax.data.task import Task
 from ltpml_jax.evaluation.metrics import Scores
 from ltpml_jax.methods.base import Method
 from ltpml_jax.runtime import processes, watchdog
@@ -29,13 +29,13 @@ class Counts(NamedTuple):
     found: np.ndarray
 
 
-def measure(method: Method, state: TrainState, setting: Setting) -> Scores:
+def measure(method: Method, state: TrainState, task: Task) -> Scores:
     """Quality of the pseudo labels of a state, whose tables may be sharded over processes; in percent."""
     mine = Counts(*(np.zeros(size, np.int64) for size in (_BINS, _BINS, 3)))
-    for start, soft, hard in beliefs_by_block(method, state, len(setting.train)):
+    for start, soft, hard in beliefs_by_block(method, state, len(task.train)):
         rows = slice(start, start + len(soft))
-        truth = setting.dataset.train.labels[setting.train[rows]]
-        found = count(soft, hard, np.asarray(truth), setting.served[rows])
+        truth = task.dataset.train.labels[task.train[rows]]
+        found = count(soft, hard, np.asarray(truth), task.served[rows])
         mine = Counts(*(before + more for before, more in zip(mine, found, strict=True)))
         watchdog.beat(f"pseudo labels from image {start} on")
     return scores(Counts(*map(processes.total, mine)))

@@ -34,7 +34,7 @@ class OpenRun:
         """Of a checkpoint that was restored; `open_run` does that."""
         self.run, self.state = run, state
         self.config: Config = run.config
-        self.class_names = run.setting.dataset.class_names
+        self.class_names = run.task.dataset.class_names
         self.predictions = tuple(run.method.predictions)
 
     def predict(self, images: Iterable[Image], prediction: str | None = None) -> np.ndarray:
@@ -72,7 +72,7 @@ class OpenRun:
         """
         if self.run.method.beliefs is None:
             raise UserError(f"The method {self.config.method.name!r} keeps no pseudo labels; its predictions say more.")
-        parts = list(label_quality.beliefs_by_block(self.run.method, self.state, len(self.run.setting.train)))
+        parts = list(label_quality.beliefs_by_block(self.run.method, self.state, len(self.run.task.train)))
         return np.concatenate([soft for _, soft, _ in parts]), np.concatenate([hard for _, _, hard in parts])
 
 

@@ -36,9 +36,9 @@ class Outcome(NamedTuple):
 def conclude(run: Experiment, manager: ocp.CheckpointManager) -> dict[str, Scores]:
     """Print the run's table and write results.json, which only a finished run has; returns the table's scores."""
     found = show(run, manager)
-    config, names = run.config, run.setting.dataset.class_names
+    config, names = run.config, run.task.dataset.class_names
     rate = None if config.data.candidates else config.data.partial_rate
-    facts = {"candidates": run.setting.digest, "partial_rate": rate, "seed": config.seed}
+    facts = {"candidates": run.task.digest, "partial_rate": rate, "seed": config.seed}
     classes = {at: dict(zip(names, values.tolist(), strict=True)) for at, values in found.precision.items()}
     if processes.is_first():
         report.save(run.workdir, found.scores, classes, found.quality, facts)
@@ -50,10 +50,10 @@ def conclude(run: Experiment, manager: ocp.CheckpointManager) -> dict[str, Score
 def show(run: Experiment, manager: ocp.CheckpointManager) -> Outcome:
     """Evaluate the run's checkpoints and print the table."""
     found = assess(run, manager)
-    setting, config = run.setting, run.config
+    task, config = run.task, run.config
     title = (
-        f"{config.method.name} ({config.data.priors}) on {setting.dataset.name}, {origin(config)}: "
-        f"{len(setting.dataset.test.labels)} test images, percent"
+        f"{config.method.name} ({config.data.priors}) on {task.dataset.name}, {origin(config)}: "
+        f"{len(task.dataset.test.labels)} test images, percent"
     )
     if processes.is_first():
         print(report.table(title, found.scores, found.quality, notes(run, found)), flush=True)
@@ -62,7 +62,7 @@ def show(run: Experiment, manager: ocp.CheckpointManager) -> Outcome:
 
 def show_classes(run: Experiment, found: Outcome) -> None:
     """Print the average precision of every class."""
-    data = run.setting.dataset
+    data = run.task.dataset
     counts = class_counts(data.train.labels)
     print(report.class_table(data.class_names, counts, data.groups, found.precision), flush=True)
 
@@ -74,7 +74,7 @@ def assess(run: Experiment, manager: ocp.CheckpointManager) -> Outcome:
     steps = {"last": last} if best is None or best == last else {"last": last, "best": best}
     for which, step in steps.items():
         state = open_checkpoint(run, manager, step).state
-        name = f"{which} (epoch {step / run.setting.steps_per_epoch:g})"
+        name = f"{which} (epoch {step / run.task.steps_per_epoch:g})"
         for number, (prediction, judged) in enumerate(test_scores(run, state).items()):
             row = f"{name}, {prediction}" if number else name  # the headline first
             found.scores[row], found.precision[row], left_out = judged
@@ -86,8 +86,8 @@ def assess(run: Experiment, manager: ocp.CheckpointManager) -> Outcome:
 
 def test_scores(run: Experiment, state: TrainState) -> dict[str, tuple[Scores, np.ndarray, int]]:
     """By prediction: scores, and AP [C], on the known labels of the test split; how many images could not be read."""
-    dataset = run.setting.dataset
-    feed = loader.test_batches(run.config, run.setting, run.mesh)
+    dataset = run.task.dataset
+    feed = loader.test_batches(run.config, run.task, run.mesh)
     outputs = predict_all(run.predict, evaluated(state), state.rest, feed, len(dataset.test.labels))
     found = {}
     for name, logits in outputs.items():
@@ -100,17 +100,17 @@ def test_scores(run: Experiment, state: TrainState) -> dict[str, tuple[Scores, n
 
 def corrected_labels(run: Experiment, state: TrainState) -> Scores | str:
     """Quality of the method's pseudo labels on the training images, or why there is none."""
-    truth = run.setting.dataset.train.labels
+    truth = run.task.dataset.train.labels
     if run.method.beliefs is None:
         return NO_LABELS
     if not is_clean(truth):
         return NO_TRUTH
-    return label_quality.measure(run.method, state, run.setting)
+    return label_quality.measure(run.method, state, run.task)
 
 
 def notes(run: Experiment, outcome: Outcome) -> list[str]:
     """What a reader of the table has to know of the test split, and of images that could not be read."""
-    labels, names = run.setting.dataset.test.labels, run.setting.dataset.class_names
+    labels, names = run.task.dataset.test.labels, run.task.dataset.class_names
     empty = [names[j] for j in np.flatnonzero(~(labels == LabelState.POSITIVE).any(0))]
     unsure = int((labels > LabelState.POSITIVE).sum())
     found = [f"no test positives, left out of the means: {', '.join(empty)}"] if empty else []

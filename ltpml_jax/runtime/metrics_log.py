@@ -19,7 +19,7 @@ FILE = "metrics.jsonl"
 EVENTS = "tensorboard"
 
 
-class Records:
+class MetricsLog:
     """Appends to a run's records; starts by cutting off what lies after the checkpoint it goes on from."""
 
     def __init__(self, workdir: Path, step: int, writes: bool = True) -> None:

@@ -106,7 +106,7 @@ def test_the_size_of_a_checkpoint_is_that_of_the_state():
     config = runs.config()
     run = build_experiment(config, runs.scratch(), make_mesh(jax.devices()), pretrained=False)
     leaves = jax.tree.leaves(run.shapes)
-    assert preflight_checks._checkpoint_bytes(config, run.setting.dataset) == sum(
+    assert preflight_checks._checkpoint_bytes(config, run.task.dataset) == sum(
         leaf.size * leaf.dtype.itemsize for leaf in leaves
     )
 

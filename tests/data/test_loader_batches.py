@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ltpml_jax.data import augment, loader, sampler
-from ltpml_jax.data.batches import Part, digest
+from ltpml_jax.data.batches import BatchPart, digest
 from ltpml_jax.data.candidates import ClassLists, LabelRows
 from ltpml_jax.errors import UserError
 
@@ -49,7 +49,9 @@ def loader(
     workers=0, threads=1, seed=0, spec=SPEC, kind="class_aware", records=None, places=slice(0, B), skip=False
 ) -> grain.IterDataset:
     order = sampler.EpochOrders(kind, LISTS, length=4 * B, epochs=2, seed=seed)
-    return loader.train_loader(records or Pictures(), TABLE, order, spec, Part(B, places, skip), seed, workers, threads)
+    return loader.train_loader(
+        records or Pictures(), TABLE, order, spec, BatchPart(B, places, skip), seed, workers, threads
+    )
 
 
 def digests(batches) -> list[str]:
@@ -236,7 +238,7 @@ def test_a_dataset_of_which_nothing_can_be_read_is_an_error_even_when_skipping()
         list(loader(records=Broken(), skip=True))
 
 
-WHOLE = Part(8, slice(0, 8), False)
+WHOLE = BatchPart(8, slice(0, 8), False)
 
 
 @pytest.mark.parametrize("threads", [0, 1, 4])
@@ -253,7 +255,9 @@ def test_evaluation_of_nothing_of_whole_batches_and_of_a_damaged_image():
     assert list(loader.eval_batches(Pictures(), np.arange(0), WHOLE, 24, 1, augment.opencv)) == []
     whole = list(loader.eval_batches(Pictures(), np.arange(16), WHOLE, 24, 1, augment.opencv))
     assert len(whole) == 2 and all(batch["mask"].all() for batch in whole)
-    skipping = loader.eval_batches(Pictures(broken=5), np.arange(8), Part(8, slice(4, 8), True), 24, 1, augment.opencv)
+    skipping = loader.eval_batches(
+        Pictures(broken=5), np.arange(8), BatchPart(8, slice(4, 8), True), 24, 1, augment.opencv
+    )
     assert [batch["mask"].tolist() for batch in skipping] == [[True, False, True, True]]
     with pytest.raises(UserError, match="picture-5"):
         list(loader.eval_batches(Pictures(broken=5), np.arange(8), WHOLE, 24, 2, augment.opencv))

@@ -6,60 +6,60 @@ import numpy as np
 import pytest
 
 from ltpml_jax.data import augment, loader
-from ltpml_jax.data.task import make_setting
+from ltpml_jax.data.task import make_task
 from ltpml_jax.state import make_mesh
 from tests.helpers import runs
 
 
 @pytest.fixture(scope="module")
-def setting():
-    return make_setting(runs.config())
+def task():
+    return make_task(runs.config())
 
 
 MESH = make_mesh(jax.devices()[:1])
 
 
-def test_a_subset_is_numbered_anew(setting):
-    subset = loader.Subset(setting.dataset.train.records, np.array([7, 3]))
+def test_a_subset_is_numbered_anew(task):
+    subset = loader.Subset(task.dataset.train.records, np.array([7, 3]))
     assert len(subset) == 2
     assert [subset[row]["index"] for row in range(2)] == [0, 1]
     assert [subset[row]["id"] for row in range(2)] == ["train-00007", "train-00003"]
 
 
-def test_training_batches_carry_the_served_labels_of_their_rows(setting):
-    batches = loader.train_iterator(runs.config(), setting, MESH)
+def test_training_batches_carry_the_served_labels_of_their_rows(task):
+    batches = loader.train_iterator(runs.config(), task, MESH)
     for batch in [next(batches) for _ in range(2)]:
         assert batch["image"].shape == (256, 32, 32, 3)
-        np.testing.assert_array_equal(batch["states"], setting.served[batch["index"]])
+        np.testing.assert_array_equal(batch["states"], task.served[batch["index"]])
     batches.close()
 
 
 def test_training_images_are_those_of_the_training_rows():
     """Without augmentation, the image with index i is that of row train[i]: held-out images are never trained on."""
     jitterless = runs.config(data__min_crop=1.0, data__image_size=64, data__validation=0.5)
-    setting = make_setting(jitterless)
-    batches = loader.train_iterator(jitterless, setting, MESH)
+    task = make_task(jitterless)
+    batches = loader.train_iterator(jitterless, task, MESH)
     batch = next(batches)
     batches.close()
     for index, image in zip(batch["index"][:20], batch["image"][:20], strict=True):
-        record = setting.dataset.train.records[int(setting.train[index])]
+        record = task.dataset.train.records[int(task.train[index])]
         whole = cv2.imdecode(np.frombuffer(record["image"], np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
         np.testing.assert_array_equal(image, augment.resize(whole, 64))
 
 
-def test_a_run_has_all_its_batches(setting):
-    batches = loader.train_iterator(runs.config(), setting, MESH)
-    batches.set_state({"next_batch": 2 * setting.steps_per_epoch - 1})
+def test_a_run_has_all_its_batches(task):
+    batches = loader.train_iterator(runs.config(), task, MESH)
+    batches.set_state({"next_batch": 2 * task.steps_per_epoch - 1})
     assert len(list(batches)) == 1
 
 
-def test_every_held_out_and_every_test_image_comes_once(setting):
+def test_every_held_out_and_every_test_image_comes_once(task):
     config = runs.config()
-    held = list(loader.validation_batches(config, setting, MESH).parts)
-    tests = list(loader.test_batches(config, setting, make_mesh(jax.devices())).parts)
+    held = list(loader.validation_batches(config, task, MESH).parts)
+    tests = list(loader.test_batches(config, task, make_mesh(jax.devices())).parts)
     assert [batch["mask"].sum() for batch in held] == [120] and len(held[0]["mask"]) == 190
     assert [batch["mask"].sum() for batch in tests] == [192] * 5 + [40]  # 190, rounded up for 8 devices
     images = np.concatenate([batch["image"][batch["mask"]] for batch in held])
-    records = setting.dataset.train.records
-    expected = [augment.opencv(records[int(row)]["image"], augment.whole, 32) for row in setting.validation]
+    records = task.dataset.train.records
+    expected = [augment.opencv(records[int(row)]["image"], augment.whole, 32) for row in task.validation]
     np.testing.assert_array_equal(images, expected)

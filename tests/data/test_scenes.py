@@ -17,7 +17,7 @@ def world() -> scenes.World:
 
 
 @pytest.fixture(scope="module")
-def parts(world: scenes.World) -> dict[str, scenes.Part]:
+def parts(world: scenes.World) -> dict[str, scenes.WorldPart]:
     return scenes.partition(world, SEED)
 
 

@@ -8,40 +8,40 @@ import pytest
 
 from ltpml_jax.data import corruption, datasets, manifest
 from ltpml_jax.data.labels import LabelState
-from ltpml_jax.data.task import Setting, make_setting, origin, split_validation
+from ltpml_jax.data.task import Task, make_task, origin, split_validation
 from ltpml_jax.errors import UserError
 from tests.helpers import runs
 from tests.helpers.labels import candidate_sets
 
 
-def make(**changes) -> Setting:
-    return make_setting(runs.config(**changes))
+def make(**changes) -> Task:
+    return make_task(runs.config(**changes))
 
 
-def truth(setting: Setting) -> np.ndarray:
-    return setting.dataset.train.labels
+def truth(task: Task) -> np.ndarray:
+    return task.dataset.train.labels
 
 
 def test_training_sees_the_candidates_of_its_rows():
-    setting = make(data__validation=0.1)
-    table = candidate_sets(truth(setting), 0.3, 0)
-    assert len(setting.train) == 1080 and len(setting.validation) == 120
-    assert sorted([*setting.train, *setting.validation]) == list(range(1200))
-    np.testing.assert_array_equal(setting.served[:], LabelState.CANDIDATE * table[setting.train])
-    np.testing.assert_array_equal(setting.validation_labels, table[setting.validation])
-    np.testing.assert_array_equal(setting.lists[:], setting.served[:])
-    assert setting.digest == manifest.digest(LabelState.CANDIDATE * table)
-    assert (setting.served[:] != truth(setting)[setting.train]).any()
+    task = make(data__validation=0.1)
+    table = candidate_sets(truth(task), 0.3, 0)
+    assert len(task.train) == 1080 and len(task.validation) == 120
+    assert sorted([*task.train, *task.validation]) == list(range(1200))
+    np.testing.assert_array_equal(task.served[:], LabelState.CANDIDATE * table[task.train])
+    np.testing.assert_array_equal(task.validation_labels, table[task.validation])
+    np.testing.assert_array_equal(task.lists[:], task.served[:])
+    assert task.digest == manifest.digest(LabelState.CANDIDATE * table)
+    assert (task.served[:] != truth(task)[task.train]).any()
 
 
 def test_a_run_with_estimated_priors_hangs_on_candidates_alone(monkeypatch):
-    """Two truths with one table of candidates give one setting, but for the dataset itself."""
+    """Two truths with one table of candidates give one task, but for the dataset itself."""
     one = make(data__validation=0.1)
     table = candidate_sets(truth(one), 0.3, 0)
     liar = dataclasses.replace(one.dataset.train, labels=LabelState.CANDIDATE * table)
     monkeypatch.setattr(datasets, "load", lambda *_: dataclasses.replace(one.dataset, train=liar))
     other = make(data__validation=0.1, data__partial_rate=0.0)
-    for name in set(Setting._fields) - {"dataset", "held_out", "prior"}:
+    for name in set(Task._fields) - {"dataset", "held_out", "prior"}:
         mine, theirs = getattr(one, name), getattr(other, name)
         if name in ("served", "lists"):
             mine, theirs = mine[:], theirs[:]
@@ -51,17 +51,17 @@ def test_a_run_with_estimated_priors_hangs_on_candidates_alone(monkeypatch):
 
 
 def test_oracle_priors_know_the_true_counts_and_lists():
-    setting = make(data__priors="oracle", data__validation=0.1)
-    rows = truth(setting)[setting.train]
-    np.testing.assert_array_equal(setting.lists[:], rows)
-    np.testing.assert_allclose(np.asarray(setting.prior.class_count), rows.sum(0))
-    assert (setting.served[:] != rows).any()
-    assert setting.steps_per_epoch == rows.sum(0).max() * 20 // 4 // 256
+    task = make(data__priors="oracle", data__validation=0.1)
+    rows = truth(task)[task.train]
+    np.testing.assert_array_equal(task.lists[:], rows)
+    np.testing.assert_allclose(np.asarray(task.prior.class_count), rows.sum(0))
+    assert (task.served[:] != rows).any()
+    assert task.steps_per_epoch == rows.sum(0).max() * 20 // 4 // 256
 
 
 def test_clean_labels_are_the_truth():
-    setting = make(data__labels="clean", data__priors="oracle", data__validation=0.25)
-    np.testing.assert_array_equal(setting.served[:], truth(setting)[setting.train])
+    task = make(data__labels="clean", data__priors="oracle", data__validation=0.25)
+    np.testing.assert_array_equal(task.served[:], truth(task)[task.train])
 
 
 def test_a_shuffled_epoch_has_every_whole_batch():
@@ -134,10 +134,10 @@ def test_a_validation_split_of_the_dataset_chooses_best(monkeypatch):
     labels = make().dataset.test.labels.copy()
     labels[3] = LabelState.UNKNOWN
     dataset = with_splits(monkeypatch, validation=labels)
-    setting = make(data__validation=0.0)
-    assert setting.held_out is dataset.validation and len(setting.train) == 1200
-    np.testing.assert_array_equal(setting.validation, np.arange(1000))
-    np.testing.assert_array_equal(setting.validation_labels, np.where(labels == 0, 0, 1))
+    task = make(data__validation=0.0)
+    assert task.held_out is dataset.validation and len(task.train) == 1200
+    np.testing.assert_array_equal(task.validation, np.arange(1000))
+    np.testing.assert_array_equal(task.validation_labels, np.where(labels == 0, 0, 1))
     with pytest.raises(
         UserError, match="digits_mlt has a validation split of its own; set config.data.validation to 0"
     ):
@@ -168,7 +168,7 @@ def test_candidates_of_a_file_take_the_place_of_drawn_ones(tmp_path):
     path = tmp_path / "mine.safetensors"
     manifest.save(path, table, {"kind": "partial"})
     config = runs.config(data__candidates=str(path), data__partial_rate=0.9)
-    loaded = make_setting(config)
+    loaded = make_task(config)
     assert loaded.digest == drawn.digest == manifest.digest(table)
     assert origin(config) == f"candidates of {path}" and origin(runs.config()) == "partial rate 0.3"
 

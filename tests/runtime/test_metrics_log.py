@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from ltpml_jax.errors import UserError
-from ltpml_jax.runtime.metrics_log import Records, clean, kept_lines, step_record
+from ltpml_jax.runtime.metrics_log import MetricsLog, clean, kept_lines, step_record
 
 
 def fill(workdir, steps):
-    records = Records(workdir, 0)
+    records = MetricsLog(workdir, 0)
     records.write([{"step": step, "epoch": (step - 1) // 2, "loss": step / 3} for step in steps])
     records.close()
 
@@ -24,9 +24,9 @@ def steps(workdir):
 def test_going_on_cuts_what_lies_after_the_checkpoint(tmp_path):
     fill(tmp_path, [1, 2, 3, 4])
     before = (tmp_path / "metrics.jsonl").read_text().splitlines(keepends=True)
-    Records(tmp_path, 3).close()
+    MetricsLog(tmp_path, 3).close()
     assert (tmp_path / "metrics.jsonl").read_text() == "".join(before[:3])
-    Records(tmp_path, 0).close()
+    MetricsLog(tmp_path, 0).close()
     assert steps(tmp_path) == []
 
 
@@ -34,7 +34,7 @@ def test_a_torn_line_is_dropped(tmp_path):
     fill(tmp_path, [1, 2])
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 3, "loss"')
-    Records(tmp_path, 9).close()
+    MetricsLog(tmp_path, 9).close()
     assert steps(tmp_path) == [1, 2]
 
 
@@ -55,7 +55,7 @@ def test_a_file_that_is_not_ours_is_named(tmp_path, line):
 
 def test_the_losses_of_an_epoch_come_from_the_file(tmp_path):
     fill(tmp_path, [1, 2, 3])
-    records = Records(tmp_path, 3)
+    records = MetricsLog(tmp_path, 3)
     records.write([{"step": 4, "epoch": 1, "loss": 0.5}, {"step": 4, "epoch": 1, "epoch_loss": 9.0}])
     assert records.epoch_losses(1) == [1.0, 0.5]
     assert records.epoch_losses(0) == [1 / 3, 2 / 3]
@@ -76,7 +76,7 @@ def test_undefined_numbers_are_null():
 
 
 def test_the_events_hold_the_numbers_and_load_without_tensorflow(tmp_path):
-    records = Records(tmp_path, 0)
+    records = MetricsLog(tmp_path, 0)
     records.write([{"step": 3, "epoch": 0, "loss": 0.25, "validation_mAP": float("nan")}])
     records.scalar("speed", 12.0, 3)
     records.close()
@@ -87,7 +87,7 @@ def test_the_events_hold_the_numbers_and_load_without_tensorflow(tmp_path):
 def test_tensorboard_hides_what_a_resumed_run_writes_anew(tmp_path):
     from tensorboardX.proto import event_pb2
 
-    Records(tmp_path, 7).close()
+    MetricsLog(tmp_path, 7).close()
     (file,) = (tmp_path / "tensorboard").glob("events.out.tfevents.*")
     (mark,) = [event for event in events(file) if event.HasField("session_log")]
     assert (mark.step, mark.session_log.status) == (8, event_pb2.SessionLog.START)
@@ -97,12 +97,12 @@ def test_a_torch_that_is_already_imported_stays(tmp_path, monkeypatch):
     torch = types.ModuleType("torch")
     torch.Tensor = object
     monkeypatch.setitem(sys.modules, "torch", torch)
-    Records(tmp_path, 0).close()
+    MetricsLog(tmp_path, 0).close()
     assert sys.modules["torch"] is torch
 
 
 def test_no_trace_of_what_is_hidden_remains(tmp_path):
-    Records(tmp_path, 0).close()
+    MetricsLog(tmp_path, 0).close()
     assert not {"torch", "comet_ml"} & {name for name, module in sys.modules.items() if module is None}
 
 
