@@ -5,7 +5,7 @@
 # Start         launch/local.sh --config=configs/voc_mlt.py:0.3 --workdir=runs/voc
 #               from the folder of this repository; with PREFLIGHT=1 in front, everything is checked first.
 # Edit          nothing; VENV=FOLDER names a virtual environment other than .venv.
-# Resume        the same command again; it goes on at the newest checkpoint.
+# Resume        the same command again; it resumes from the newest checkpoint.
 # Preemption    SIGTERM (kill PID, or a machine that shuts down) saves the run and ends it with status 143.
 set -euo pipefail
 

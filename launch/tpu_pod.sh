@@ -10,7 +10,7 @@
 #               into FOLDER, by default ltpml_jax in the home directory; in it
 #               python3 -m venv .venv && .venv/bin/pip install -e . 'jax[tpu]'
 #               and mount a file system (NFS, for example) for the work directory and --config.data.dir.
-# Resume        the same command again; it goes on at the newest checkpoint.
+# Resume        the same command again; it resumes from the newest checkpoint.
 # Preemption    SIGTERM saves the run and ends it with status 143; by hand, the derived command with
 #               --command="pkill -TERM -f '[l]tpml_jax.main'". A spot slice may be shut down without time for that:
 #               set --config.train.checkpoint_every. It is then listed as PREEMPTED; make a new one, and resume.

@@ -52,7 +52,7 @@ def choose_devices(config: Config) -> list[Any]:
         raise UserError(f"config.train.devices is {wanted}, but this machine has {fewest}; lower it.")
     chosen = [device for devices in by_process for device in devices[: wanted or None]]
     count = len(chosen)
-    if ROW_MULTIPLE % count:  # the tables would be padded to another shape, and checkpoints would hang on it
+    if ROW_MULTIPLE % count:  # the tables would be padded to another shape, and checkpoints would depend on it
         raise UserError(f"{count} devices cannot share the run; set config.train.devices to 1, 2, 4, 8, ...")
     if config.data.batch_size % count:
         raise UserError(
@@ -129,7 +129,7 @@ def fresh_state(run: Experiment) -> TrainState:
     return make(run.parts, labels)
 
 
-def facts(run: Experiment) -> dict[str, Any]:
+def identity(run: Experiment) -> dict[str, Any]:
     """What a checkpoint is recognised by."""
     return {"candidates": run.task.digest, "config": run.config.to_json(sort_keys=True)}
 
@@ -137,14 +137,14 @@ def facts(run: Experiment) -> dict[str, Any]:
 def open_checkpoint(run: Experiment, manager: ocp.CheckpointManager, step: int) -> checkpoints.Restored:
     """Restore a checkpoint onto the run's devices; UserError for damage, other data or another config."""
     restored = checkpoints.restore(manager, step, run.shapes, run.shardings)
-    drawn = restored.facts["candidates"]
+    drawn = restored.identity["candidates"]
     if drawn != run.task.digest:
         raise UserError(
             f"The candidate sets of {manager.directory}/{step} are not those of the dataset as it is now "
             f"(sha256 {drawn[:12]}, now {run.task.digest[:12]}); "
             "restore the dataset, or start in another --workdir."
         )
-    changed = differences(from_json(restored.facts["config"]), run.config)
+    changed = differences(from_json(restored.identity["config"]), run.config)
     if changed:
         raise UserError(
             f"The checkpoint {manager.directory}/{step} is of another run ({'; '.join(changed)}); remove that folder."
@@ -153,7 +153,7 @@ def open_checkpoint(run: Experiment, manager: ocp.CheckpointManager, step: int) 
 
 
 def open_newest(run: Experiment, manager: ocp.CheckpointManager) -> checkpoints.Restored:
-    """Restore the newest checkpoint that can be read; damaged newer ones are set aside, and the log says so.
+    """Restore the newest checkpoint that can be read; damaged newer ones are set aside, with a warning.
 
     Raises the newest one's UserError where none can be read, and that of a checkpoint of other data or another config.
     """
@@ -164,9 +164,9 @@ def open_newest(run: Experiment, manager: ocp.CheckpointManager) -> checkpoints.
             restored = open_checkpoint(run, manager, step)
         except checkpoints.DamagedError as error:
             what = error.what
-        told = next(filter(None, processes.exchange(what)), "")  # another process may have met the damage
-        if told or restored is None:
-            damaged[step] = told
+        damage = next(filter(None, processes.exchange(what)), "")  # another process may have met the damage
+        if damage or restored is None:
+            damaged[step] = damage
             continue
         for bad, what in damaged.items():
             log.warning("WARNING: %s It is now %s.", what, checkpoints.set_aside(manager, bad))

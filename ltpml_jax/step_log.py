@@ -1,4 +1,4 @@
-"""What a run notes while it goes on: each step's record, steps that were not applied, an epoch's summary."""
+"""What a run records as it trains: each step's line, steps that were not applied, an epoch's summary."""
 
 import logging
 from collections import deque
@@ -12,7 +12,7 @@ from ltpml_jax.data.feed import Arrays, Feed
 from ltpml_jax.errors import SharedError
 from ltpml_jax.evaluation.metrics import average_precision
 from ltpml_jax.evaluation.prediction import predict_all, read_rows
-from ltpml_jax.experiment import Experiment, facts
+from ltpml_jax.experiment import Experiment, identity
 from ltpml_jax.runtime import checkpoints, processes, watchdog
 from ltpml_jax.runtime.metrics_log import MetricsLog, step_record
 from ltpml_jax.runtime.progress import Progress
@@ -33,37 +33,37 @@ class Steps:
         self.waiting: deque[tuple[int, dict, Arrays]] = deque()  # the devices may not have come to them yet
         self.lines: list[dict[str, Any]] = []
 
-    def add(self, step: int, metrics: dict, news: Arrays) -> None:
-        """A step that was handed to the devices: metrics and news are still on them."""
-        self.waiting.append((step, metrics, news))
+    def add(self, step: int, metrics: dict, broadcasts: Arrays) -> None:
+        """A step that was handed to the devices: metrics and broadcasts are still on them."""
+        self.waiting.append((step, metrics, broadcasts))
 
-    def settle(self, keep: int, state: TrainState) -> None:
-        """Wait for all but the `keep` newest steps, and look at what they say.
+    def collect(self, keep: int, state: TrainState) -> None:
+        """Wait for all but the `keep` newest steps, and make their records.
 
         state: the newest. Raises UserError in every process where one could not read its part of a batch, and where
         too many steps in a row were not applied.
         """
         while len(self.waiting) > keep:
-            step, metrics, news = self.waiting.popleft()
-            heard, metrics = self.feed.hear(news), jax.device_get(metrics)
-            self.stop |= bool(heard["stop"])
+            step, metrics, broadcasts = self.waiting.popleft()
+            gathered, metrics = self.feed.gather(broadcasts), jax.device_get(metrics)
+            self.stop |= bool(gathered["stop"])
             skipped = int(metrics.pop("skipped"))
-            self.lines.append(self._line(step, metrics, heard, skipped))
+            self.lines.append(self._line(step, metrics, gathered, skipped))
             watchdog.started()
             watchdog.beat(f"step {step}")
             self.progress.update(step, self.lines[-1]["epoch"], self.lines[-1]["loss"])
             if skipped:
-                self._not_applied(step, skipped, heard, state)
+                self._not_applied(step, skipped, gathered, state)
 
     def write(self) -> None:
-        """Write the records of the steps that are settled."""
+        """Write the records of the steps that are collected."""
         self.records.write(self.lines)
         self.lines = []
 
-    def _line(self, step: int, metrics: dict, heard: dict, skipped: int) -> dict[str, Any]:
+    def _line(self, step: int, metrics: dict, gathered: dict, skipped: int) -> dict[str, Any]:
         epoch = (step - 1) // self.run.task.steps_per_epoch
-        line = step_record(step, epoch, metrics, batches.digest(heard["note"]))
-        unread = heard["unreadable"][heard["unreadable"] >= 0]
+        line = step_record(step, epoch, metrics, batches.digest(gathered["note"]))
+        unread = gathered["unreadable"][gathered["unreadable"] >= 0]
         if len(unread):
             line["unreadable"] = self.run.task.train[unread].tolist()
             log.warning(
@@ -71,25 +71,31 @@ class Steps:
             )
         return line | ({"not_applied": skipped} if skipped else {})
 
-    def _not_applied(self, step: int, skipped: int, heard: dict, state: TrainState) -> None:
+    def _not_applied(self, step: int, skipped: int, gathered: dict, state: TrainState) -> None:
         loss, most = self.lines[-1]["loss"], self.run.config.train.max_skipped
         log.warning(
             "WARNING: step %d is not applied: loss %s, or gradients, not finite (%d in a row)", step, loss, skipped
         )
         if skipped == 1:
-            place = checkpoints.dump(self.run.workdir, step, state, self._batch(step, loss, heard), facts(self.run))
+            batch = self._batch(step, loss, gathered)
+            place = checkpoints.dump(self.run.workdir, step, state, batch, identity(self.run))
             log.warning("Its batch and the state are in %s", place)
         if skipped >= most:
             self.write()
             raise SharedError(
                 f"Step {step} is the last of {skipped} in a row whose loss or gradients are not finite (loss {loss}); "
-                "nothing after the checkpoint before them was saved. Lower config.optim.learning_rate, or look at the "
+                "nothing after the checkpoint before them was saved. Lower config.optim.learning_rate, or inspect the "
                 f"batch in {self.run.workdir / checkpoints.DUMPS}."
             )
 
-    def _batch(self, step: int, loss: float, heard: dict) -> dict[str, Any]:
-        rows = self.run.task.train[heard["index"]]
-        return {"step": step, "loss": str(loss), "index": rows.tolist(), "batch": batches.digest(heard["note"]).hex()}
+    def _batch(self, step: int, loss: float, gathered: dict) -> dict[str, Any]:
+        rows = self.run.task.train[gathered["index"]]
+        return {
+            "step": step,
+            "loss": str(loss),
+            "index": rows.tolist(),
+            "batch": batches.digest(gathered["note"]).hex(),
+        }
 
 
 def write_epoch(run: Experiment, records: MetricsLog, step: int, state: TrainState) -> float:

@@ -1,4 +1,4 @@
-"""A training run: from a config to a table, going on from the newest checkpoint where there is one."""
+"""A training run: from a config to a table, resuming from the newest checkpoint where there is one."""
 
 import contextlib
 import io
@@ -26,8 +26,8 @@ from ltpml_jax.experiment import (
     build_experiment,
     choose_devices,
     compile_step,
-    facts,
     fresh_state,
+    identity,
     open_newest,
 )
 from ltpml_jax.methods.base import Method
@@ -98,8 +98,8 @@ def same_everywhere(run: Experiment) -> None:
     Only where the dataset lies may differ, as a host may have a copy of its own.
     """
     config = {name: value for name, value in fields(run.config).items() if name != "data.dir"}
-    told = processes.exchange(f"{run.task.digest} {sorted(config.items())}")
-    others = [number for number, text in enumerate(told) if text != told[0]]
+    texts = processes.exchange(f"{run.task.digest} {sorted(config.items())}")
+    others = [number for number, text in enumerate(texts) if text != texts[0]]
     if others:
         raise SharedError(
             f"Process {others[0]} has another config or other data than process 0; start all with the same command."
@@ -115,7 +115,7 @@ def resume(run: Experiment, manager: ocp.CheckpointManager) -> tuple[TrainState,
         return fresh_state(run), iterator
     restored = open_newest(run, manager)
     iterator.set_state(restored.iterator)
-    log.info("Going on from step %d", int(restored.state.step))
+    log.info("Resuming from step %d", int(restored.state.step))
     return restored.state, iterator
 
 
@@ -163,20 +163,20 @@ def take_steps(run: Experiment, manager: ocp.CheckpointManager, state: TrainStat
     advance, steps = compile_step(run), Steps(run, records, feed, progress)
     try:
         while step < total:
-            batch, news = next(feed)
+            batch, broadcasts = next(feed)
             watchdog.beat(f"batch {step + 1} read")
             state, metrics = advance(state, batch)
             step += 1
-            steps.add(step, metrics, news)
-            steps.settle(AHEAD, state)
+            steps.add(step, metrics, broadcasts)
+            steps.collect(AHEAD, state)
             every, at_end = config.train.checkpoint_every, step % per_epoch == 0
             if steps.stop or at_end or (every and step % every == 0):
-                steps.settle(0, state)
+                steps.collect(0, state)
                 steps.write()
                 if at_end:
                     end_epoch(run, manager, records, state, iterator)
                 else:
-                    checkpoints.save(manager, state, iterator.get_state(), facts(run), None)
+                    checkpoints.save(manager, state, iterator.get_state(), identity(run), None)
                 records.scalar("images_per_second", progress.speed(step), step)
             if steps.stop:
                 raise preemption.PreemptedError
@@ -197,6 +197,6 @@ def end_epoch(
     try:
         score = write_epoch(run, records, int(state.step), state)
     except preemption.PreemptedError:
-        checkpoints.save(manager, state, iterator.get_state(), facts(run), None)
+        checkpoints.save(manager, state, iterator.get_state(), identity(run), None)
         raise
-    checkpoints.save(manager, state, iterator.get_state(), facts(run), score)
+    checkpoints.save(manager, state, iterator.get_state(), identity(run), score)

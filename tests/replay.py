@@ -1,6 +1,6 @@
 """Replay golden files of NDLP through the public functions: `python tests/replay.py FILE...`.
 
-Files of both kinds (one step, a whole trajectory) are told apart by their arrays. Prints one line a file with the
+Files of both kinds (one step, a whole trajectory) are distinguished by their arrays. Prints one line a file with the
 largest relative deviation of each output, and exits with status 1 above the tolerance. Runs in float64.
 """
 

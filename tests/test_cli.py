@@ -222,7 +222,7 @@ def test_evaluation_on_one_device_prints_what_eight_devices_printed(capsys):
 
 def broken_rate(workdir: Path) -> None:
     """Make a run's own learning rate one that breaks it, as if it had been so from the beginning."""
-    for path in [workdir / "config.json", *workdir.glob("checkpoints/*/facts/metadata")]:
+    for path in [workdir / "config.json", *workdir.glob("checkpoints/*/identity/metadata")]:
         text = path.read_text()
         assert text.count(": 0.02") == 1
         path.write_text(text.replace(": 0.02", ": 1e+30"))

@@ -1,4 +1,4 @@
-"""README and docs tell the truth about fields, files, links and commands."""
+"""README and docs are right about fields, files, links and commands."""
 
 import os
 import re

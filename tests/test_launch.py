@@ -15,7 +15,7 @@ from tests.helpers.launchers import JOIN, LAUNCH, REAL, call, environment, in_sl
 
 RUN = ("--config=configs/voc_mlt.py:0.3", "--workdir=runs/a b")
 TRAIN = ["python", "-m", "ltpml_jax.main"]
-ECHO = 'said=$(printf "<%s>" "$@"); echo "$said"'  # a python that says what it was asked, in one piece
+ECHO = 'text=$(printf "<%s>" "$@"); echo "$text"'  # a python that prints its arguments, in one piece
 NAMES = ("local.sh", "slurm.sbatch", "tpu_pod.sh", "jobset.yaml")
 # Options of sbatch that the file may use, with the form of their values.
 SBATCH = {
@@ -169,7 +169,7 @@ def test_slurm_queues_a_preempted_job_again(tmp_path):
 
 
 def test_slurm_trains_and_a_preempted_job_is_saved_and_queued_again(tmp_path):
-    """The file, the trainer, 2 processes, SIGTERM; that such a run goes on is tested in test_processes.py."""
+    """The file, the trainer, 2 processes, SIGTERM; that such a run resumes is tested in test_processes.py."""
     arguments = runs.command(tmp_path / "run", train__epochs=1, train__checkpoint_every=2, method__name="bce")[3:]
     env = in_slurm(tmp_path, REAL)
     with launchers.started(script("slurm.sbatch", *arguments), env) as process:

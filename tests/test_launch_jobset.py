@@ -106,7 +106,7 @@ def test_workdir_and_data_lie_on_the_mounted_volume():
 def test_the_pods_join(tmp_path):
     arguments = at(jobset(), CONTAINER)["args"]
     ended = pods(tmp_path, JOIN, arguments, limit=60)
-    said = " ".join(arguments)
-    assert [launchers.joined(done.stdout) for done in ended] == [[f"joined {rank} 2 21 {said}"] for rank in (0, 1)], (
+    given = " ".join(arguments)
+    assert [launchers.joined(done.stdout) for done in ended] == [[f"joined {rank} 2 21 {given}"] for rank in (0, 1)], (
         ended
     )

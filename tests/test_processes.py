@@ -36,8 +36,10 @@ def trained(processes: int, devices: int) -> Path:
     workdir = runs.scratch() / f"{processes}x{devices}"
     done = ended_well(runs.wait_all(runs.start_all(command(workdir), processes, devices)))
     assert "mAP Total" in done[0].stdout
-    said = [line for one in done[1:] for line in (one.stdout + one.stderr).splitlines()]
-    assert [line for line in said if "Gloo" not in line and "peer ranks" not in line] == []  # the rest is said once
+    lines = [line for one in done[1:] for line in (one.stdout + one.stderr).splitlines()]
+    assert [
+        line for line in lines if "Gloo" not in line and "peer ranks" not in line
+    ] == []  # the rest is reported once
     return workdir
 
 
@@ -76,18 +78,18 @@ def until(workdir: Path, step: int, to: Path) -> Path:
     return to
 
 
-def test_a_checkpoint_goes_on_in_any_topology(tmp_path):
-    """Of four processes, to one with one device, to two, and looked at by one."""
+def test_a_checkpoint_resumes_in_any_topology(tmp_path):
+    """Of four processes, to one with one device, to two, and evaluated by one."""
     workdir = until(trained(4, 1), 16, tmp_path / "run")
     trainer.train(runs.config(train__checkpoint_every=EVERY, train__devices=1), workdir)
     assert_agree(workdir, runs.finished())
     workdir = until(workdir, 16, tmp_path / "again")
     copy = shutil.copytree(runs.data_dir(), tmp_path / "data")  # the second host has the dataset on its own disk
     done = ended_well(runs.wait_all(runs.start_all([command(workdir), command(workdir, data__dir=copy)], 2)))
-    assert "Going on from step 16" in done[0].stderr
+    assert "Resuming from step 16" in done[0].stderr
     assert_agree(workdir, runs.finished())
-    looked = runs.call([*runs.python("evaluate"), f"--workdir={workdir}"])
-    assert looked.returncode == 0 and "mAP Total" in looked.stdout, looked.stderr
+    evaluated = runs.call([*runs.python("evaluate"), f"--workdir={workdir}"])
+    assert evaluated.returncode == 0 and "mAP Total" in evaluated.stdout, evaluated.stderr
 
 
 def wait_for(workdir: Path, step: int, processes: list[subprocess.Popen[str]]) -> None:
@@ -137,7 +139,7 @@ def test_whatever_happens_to_one_process_the_end_is_the_same_bit_for_bit(tmp_pat
     lose(workdir, 12, killed=0)
     before = damage(workdir)
     done = ended_well(runs.wait_all(runs.start_all(command(workdir), 2, 2)))
-    assert f"Going on from step {before}" in done[0].stderr
+    assert f"Resuming from step {before}" in done[0].stderr
     assert "(state/ocdbt.process_1/" in done[0].stderr
     assert_same(workdir, trained(2, 2))
 
@@ -149,7 +151,7 @@ def test_whatever_happens_to_one_process_the_end_is_the_same_bit_for_bit(tmp_pat
         ({"data__dir": f"{__file__}/below"}, "process 1 (HOST): Cannot build digits_mlt in"),
     ],
 )
-def test_what_is_wrong_in_one_process_is_said_once_and_ends_all(changes, sentence, tmp_path):
+def test_what_is_wrong_in_one_process_is_reported_once_and_ends_all(changes, sentence, tmp_path):
     arguments = [command(tmp_path), command(tmp_path, **changes)]
     done = runs.wait_all(runs.start_all(arguments, 2), seconds=100)
     assert [one.returncode for one in done] == [2, 2], [one.stderr for one in done]
@@ -166,7 +168,7 @@ def test_a_second_run_of_two_processes_refuses(tmp_path):
 
 
 def test_an_image_that_one_process_cannot_read_ends_all_with_its_name(tmp_path):
-    """Whichever process meets it; the other one is in a step, and waits for nobody."""
+    """Whichever process meets it; the other one is in a step, and does not wait."""
     data = trees.prepared(tmp_path, "mine", 5)
     trees.punch(data, "train/30.jpg")
     changes = {"data__name": "mine", "data__dir": data, "data__batch_size": 8, "data__sampler": "shuffle"}

@@ -29,7 +29,7 @@ def command(workdir: Path) -> list[str]:
 
 @functools.cache
 def log() -> list[str]:
-    """Everything that the uninterrupted run said on stderr."""
+    """Everything that the uninterrupted run wrote to stderr."""
     done = runs.call(command(runs.scratch() / "uninterrupted"))
     assert done.returncode == 0, done.stderr
     return done.stderr.splitlines()
@@ -42,7 +42,7 @@ def uninterrupted() -> Path:
 
 
 def kill_when(workdir: Path, moment: Callable[[Path], bool]) -> None:
-    """Start the command and kill it at a moment that the files in its folder tell; it must come."""
+    """Start the command and kill it at a moment that the files in its folder show; it must come."""
     process = runs.start(command(workdir))
     try:
         deadline = time.monotonic() + 300
@@ -124,7 +124,7 @@ def test_a_run_that_is_killed_comes_to_the_same(uninterrupted, tmp_path):
     done = runs.call(command(tmp_path))
     assert done.returncode == 0, done.stderr
     assert f"The checkpoint of step {4 * EVERY} was not saved to its end" in done.stderr
-    assert f"Going on from step {3 * EVERY}" in done.stderr
+    assert f"Resuming from step {3 * EVERY}" in done.stderr
     assert_same(tmp_path, uninterrupted)
 
 
@@ -134,7 +134,7 @@ def test_a_run_whose_first_checkpoint_was_not_saved_to_its_end_begins_anew(unint
         file.unlink()
     done = runs.call(command(tmp_path))
     assert done.returncode == 0 and "was not saved to its end" in done.stderr, done.stderr
-    assert "Going on" not in done.stderr
+    assert "Resuming" not in done.stderr
     assert_same(tmp_path, uninterrupted)
 
 
@@ -149,7 +149,7 @@ def test_a_damaged_newest_checkpoint_is_set_aside_and_the_one_before_it_used(uni
         path.write_bytes(raw[: len(raw) // 2] if damage == "truncate" else raw)
     done = runs.call(command(workdir))
     assert done.returncode == 0, done.stderr
-    assert f"checkpoints/{last} cannot be read" in done.stderr and f"Going on from step {before}" in done.stderr
+    assert f"checkpoints/{last} cannot be read" in done.stderr and f"Resuming from step {before}" in done.stderr
     assert (workdir / "damaged" / f"{last}.0" / "state").is_dir()
     assert_same(workdir, uninterrupted)
 
@@ -167,7 +167,7 @@ def test_sigterm_saves_the_step_it_comes_in(uninterrupted, tmp_path):
     stopped = max(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
     assert stopped >= 2 * EVERY and runs.lines(tmp_path)[-1]["step"] == stopped
     done = runs.call(command(tmp_path))
-    assert done.returncode == 0 and f"Going on from step {stopped}" in done.stderr, done.stderr
+    assert done.returncode == 0 and f"Resuming from step {stopped}" in done.stderr, done.stderr
     assert_same(tmp_path, uninterrupted)
 
 

@@ -116,7 +116,7 @@ def test_a_supervised_step_is_plain_gradient_descent():
 
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
 def test_a_step_that_is_not_finite_is_not_applied(broken):
-    """And the next one goes on as if it had not been, but for the number of the step."""
+    """And the next one continues as if it had not been, but for the number of the step."""
     advance, by_batch = compiled(2, True), shardings(2)[1]
 
     def take(at: state.TrainState, number: int, value: float = 1.0) -> state.TrainState:

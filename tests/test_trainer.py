@@ -19,7 +19,7 @@ from ltpml_jax.state import make_mesh
 from tests.helpers import runs, trees
 from tests.test_resume import leaves
 
-# Plain cross-entropy compiles fastest, for what does not hang on the method.
+# Plain cross-entropy compiles fastest, for what does not depend on the method.
 PLAIN = {"method__name": "bce", "train__devices": 1, "data__batch_size": 256}
 
 
@@ -132,7 +132,7 @@ def test_an_image_that_cannot_be_read_stops_the_run_or_is_passed_over_and_report
     trees.punch(data, "test/7.jpg")
     with pytest.raises(UserError, match=r"(index|record) 30\b.*config.data.unreadable=skip"):
         trainer.train(own(data), tmp_path / "run")
-    trainer.train(own(data, data__unreadable="skip"), tmp_path / "run")  # the same run goes on
+    trainer.train(own(data, data__unreadable="skip"), tmp_path / "run")  # the same run resumes
     bad = [line["unreadable"] for line in runs.lines(tmp_path / "run") if "unreadable" in line]
     assert bad == [[30]]
     table = capsys.readouterr().out

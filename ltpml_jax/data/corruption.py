@@ -85,7 +85,7 @@ def _one_positive(labels: np.ndarray, draw: np.ndarray) -> np.ndarray:
 
 
 def _positives(there: np.ndarray) -> np.ndarray:
-    # A positive that was dropped must not be told apart from a negative: of both, nobody says anything.
+    # A dropped positive must be indistinguishable from a negative: no annotator has given either.
     return np.where(there, LabelState.POSITIVE, LabelState.UNKNOWN).astype(np.int8)
 
 

@@ -69,5 +69,5 @@ def _unknown(name: str, data_dir: str) -> str:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
     return (
         f"There is no dataset {name!r} in {data_dir}; did you mean {near!r}? "
-        f"To make it, run `python -m ltpml_jax.prepare --dataset={name} ...`; config.data.dir says where it lies."
+        f"To make it, run `ltpml prepare --dataset={name} ...`; config.data.dir names its folder."
     )

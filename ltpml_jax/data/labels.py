@@ -11,16 +11,16 @@ import numpy as np
 # Positives in the training split, after the LT-PML papers: >= 100, 20..99, < 20.
 HEAD_AT_LEAST, MEDIUM_AT_LEAST = 100, 20
 GROUPS = ("head", "medium", "tail")
-_ENTRIES = 2**22  # of a table that are looked at in one go
+_ENTRIES = 2**22  # of a table that are read at a time
 
 
 class LabelState(IntEnum):
-    """What an annotation says of one class of one image."""
+    """The annotation of one class in one image."""
 
     NEGATIVE = 0  # known to be absent
     POSITIVE = 1  # known to be present
     CANDIDATE = 2  # named by some annotator: present or not
-    UNKNOWN = 3  # nobody looked
+    UNKNOWN = 3  # not annotated
 
 
 def blocks(rows: int, columns: int) -> Iterator[slice]:

@@ -1,4 +1,4 @@
-"""What a reader of somebody's files hands to the writer of a prepared dataset: names, paths, labels; no pixels."""
+"""What a reader of label files hands to the writer of a prepared dataset: names, paths, labels; no pixels."""
 
 from dataclasses import dataclass, field
 
@@ -23,7 +23,7 @@ class Listing:
     """A dataset before its images are read.
 
     splits: "train", "test" and, where there is one, "validation"; groups: masks bool [C] under "head", "medium" and
-    "tail" where the source says them (None: by count); notes: sentences for the report and the metadata.
+    "tail" where the source gives them (None: by count); notes: sentences for the report and the metadata.
     """
 
     class_names: tuple[str, ...]

@@ -44,7 +44,7 @@ class _Batches(grain.IterDataset):
         rest = self.batches.slice(slice(number, None)).to_iter_dataset(_read_options(self.threads))
         if not self.workers:
             return iter(rest)
-        if not flags.FLAGS.is_parsed():  # grain looks at its flags; a program without absl has the defaults
+        if not flags.FLAGS.is_parsed():  # grain reads its flags; a program without absl has the defaults
             flags.FLAGS.mark_as_parsed()
         # Batches come through pipes: shared memory is scarce in containers, and grain leaves some behind.
         no_shared_memory = grain.experimental.DatasetOptions(min_shm_size=sys.maxsize)
@@ -175,7 +175,7 @@ def train_iterator(config: Config, task: Task, mesh: Mesh) -> Any:
 
 
 def train_feed(config: Config, task: Task, mesh: Mesh, iterator: Any) -> Feed:
-    """The iterator's batches on their way to the devices, with what is told of each."""
+    """The iterator's batches on their way to the devices, with what every process receives of each."""
     size = config.data.batch_size
     blank = batches.blank_train(len(_part(config, mesh, size)), config.data.image_size, task.served.shape[1])
     total = task.steps_per_epoch * config.train.epochs

@@ -177,12 +177,13 @@ def _command(path: Path) -> str:
     """What makes the content of an .npz manifest anew; in general terms where its origin is not known."""
     out = f"--out={shlex.quote(str(path.with_suffix(SUFFIX)))}"
     try:
-        with zipfile.ZipFile(path) as archive:
-            if archive.getinfo("facts.npy").file_size > 2**16:
+        with zipfile.ZipFile(path) as archive:  # its arrays: the table, its sha256, and how it was made, as JSON
+            (made,) = (part for part in archive.infolist() if part.filename not in ("table.npy", "sha256.npy"))
+            if made.file_size > 2**16:
                 raise ValueError
         with np.load(path, allow_pickle=False) as arrays:
-            facts = json.loads(arrays["facts"].tobytes())
-        given = {"dataset": facts["dataset"], "kind": facts["kind"], **facts["parameters"], "seed": facts["seed"]}
+            origin = json.loads(arrays[made.filename].tobytes())
+        given = {"dataset": origin["dataset"], "kind": origin["kind"], **origin["parameters"], "seed": origin["seed"]}
         if given["kind"] == "import":
             given = {"dataset": given["dataset"], "import_npy": "FILE"}
         flags = [f"--{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in given.items()]

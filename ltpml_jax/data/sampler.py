@@ -20,7 +20,7 @@ def _bits(seed: int, purpose: int, epoch: int, item: int) -> np.random.Philox:
 
 
 def _permutation(bits: np.random.Philox, n: int) -> np.ndarray:
-    # Sorting raw bits, because NumPy fixes these for ever but not Generator.permutation.
+    # Sorting raw bits, because these are the same in every version of NumPy, and Generator.permutation is not.
     return np.argsort(bits.random_raw(n), kind="stable")
 
 

@@ -101,7 +101,7 @@ def ladder(first: int, last: int, classes: int, rng: np.random.Generator) -> np.
 
 
 def draw_sizes(images: int, total: int, shares: tuple[float, ...], rng: np.random.Generator) -> np.ndarray:
-    """Objects of each image, int64 [N] in 1..len(shares), drawn by shares, then mended to sum to total."""
+    """Objects of each image, int64 [N] in 1..len(shares), drawn by shares, then corrected to sum to total."""
     sizes = rng.choice(np.arange(1, len(shares) + 1), size=images, p=shares)
     while (gap := total - int(sizes.sum())) != 0:
         free = np.flatnonzero(sizes < len(shares) if gap > 0 else sizes > 1)

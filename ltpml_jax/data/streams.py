@@ -20,7 +20,7 @@ class Purpose(IntEnum):
 
 
 def raw(size: int, seed: int, purpose: Purpose) -> np.ndarray:
-    """`size` random uint64. Philox's own output is fixed for ever; how NumPy's distributions use it is not.
+    """`size` random uint64. Philox's own output is fixed; how NumPy's distributions use it may change.
 
     Raises:
         UserError: the seed is not an integer from 0 to 2**64 - 1.

@@ -34,7 +34,7 @@ class Task(NamedTuple):
 
 
 def make_task(config: Config) -> Task:
-    """Load the dataset, settle its candidate sets, and derive what method and sampler may know.
+    """Load the dataset, choose its candidate sets, and derive what method and sampler may know.
 
     With `estimated` priors nothing here depends on the true labels but through the candidate sets.
 
@@ -72,12 +72,12 @@ def make_task(config: Config) -> Task:
 def candidate_sets(config: Config, dataset: datasets.Dataset) -> LabelRows:
     """Candidate sets of all training images: from the config's file, or drawn, or as annotators left them."""
     data, states = config.data, dataset.train.labels
-    everyone = np.arange(len(states))
+    every_row = np.arange(len(states))
     if data.candidates:
         found = manifest.load(data.candidates)
         manifest.check(found, states, dataset.name)
-        return LabelRows(found.table, everyone, data.unknown)
-    return LabelRows(states, everyone, data.unknown, data.partial_rate, data.candidate_seed)
+        return LabelRows(found.table, every_row, data.unknown)
+    return LabelRows(states, every_row, data.unknown, data.partial_rate, data.candidate_seed)
 
 
 def split_validation(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -22,7 +22,7 @@ _BINS = (int(np.float32(1).view(np.uint32)) >> _DROPPED_BITS) + 1
 
 
 class Counts(NamedTuple):
-    """true, false int64 [bins]: true and false candidates by soft label; found int64 [3]: hits, said, there."""
+    """true, false int64 [bins]: true and false candidates by soft label; found int64 [3]: hits, predicted, present."""
 
     true: np.ndarray
     false: np.ndarray
@@ -43,7 +43,7 @@ def measure(method: Method, state: TrainState, task: Task) -> Scores:
 
 def beliefs_by_block(method: Method, state: TrainState, images: int):
     """(first row, soft, hard float [n, C]) of this process's rows, a block at a time."""
-    assert method.beliefs is not None  # the caller has looked
+    assert method.beliefs is not None  # the caller has checked
     beliefs, shared = jax.jit(method.beliefs), jax.tree.map(np.asarray, state.shared)
     tables, form = jax.tree.flatten(state.rows)
     for shards in zip(*(table.addressable_shards for table in tables), strict=True):
@@ -58,11 +58,12 @@ def beliefs_by_block(method: Method, state: TrainState, images: int):
 
 def count(soft: np.ndarray, hard: np.ndarray, truth: np.ndarray, candidates: np.ndarray) -> Counts:
     """Counts of some rows; all arguments [n, C], soft in [0, 1], the others 0 and 1."""
-    at, true, said = candidates > 0, truth == LabelState.POSITIVE, hard > 0
+    at, true, predicted = candidates > 0, truth == LabelState.POSITIVE, hard > 0
     bins = np.minimum(soft.astype(np.float32).view(np.uint32) >> _DROPPED_BITS, _BINS - 1)
     by_truth = (np.bincount(bins[at & (true == kind)], minlength=_BINS) for kind in (True, False))
     true_bins, false_bins = by_truth
-    return Counts(true_bins, false_bins, np.array([(true & said).sum(), said.sum(), true.sum()], np.int64))
+    found = np.array([(true & predicted).sum(), predicted.sum(), true.sum()], np.int64)
+    return Counts(true_bins, false_bins, found)
 
 
 def scores(counts: Counts) -> Scores:
@@ -70,9 +71,9 @@ def scores(counts: Counts) -> Scores:
     true, false = counts.true[::-1], counts.false[::-1]  # from the surest on
     at = true > 0
     precision = true.cumsum()[at] / (true + false).cumsum()[at]
-    hits, said, there = counts.found.tolist()
+    hits, predicted, present = counts.found.tolist()
     return {
         "soft_label_AP": 100 * float(precision @ true[at]) / float(true.sum()) if at.any() else float("nan"),
-        "hard_label_precision": 100 * hits / max(said, 1),
-        "hard_label_recall": 100 * hits / max(there, 1),
+        "hard_label_precision": 100 * hits / max(predicted, 1),
+        "hard_label_recall": 100 * hits / max(present, 1),
     }

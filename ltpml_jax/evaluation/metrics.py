@@ -11,15 +11,15 @@ Scores = dict[str, float]
 def scores(logits: np.ndarray, states: np.ndarray, groups: dict[str, np.ndarray]) -> Scores:
     """mAP of each class group, F1 and accuracy at logit > 0; all in percent, NaN where undefined.
 
-    logits [n, C]; states [n, C] of LabelState, of which only positives and negatives are looked at; groups: masks
+    logits [n, C]; states [n, C] of LabelState, of which only positives and negatives are counted; groups: masks
     bool [C]. A class without positives has no AP and is left out of the means. Accuracy is the mean over classes of
     the share of right decisions.
     """
-    precision, said, known = average_precision(logits, states), logits > 0, states <= LabelState.POSITIVE
+    precision, predicted, known = average_precision(logits, states), logits > 0, states <= LabelState.POSITIVE
     everything = {"total": np.ones(states.shape[1], bool)} | groups
     out = {f"mAP_{name}": _mean(precision[mask]) for name, mask in everything.items()}
-    out["micro_F1"] = _f1(states[known], said[known])
-    classes = [(states[known[:, j], j], said[known[:, j], j]) for j in np.flatnonzero(known.any(0))]
+    out["micro_F1"] = _f1(states[known], predicted[known])
+    classes = [(states[known[:, j], j], predicted[known[:, j], j]) for j in np.flatnonzero(known.any(0))]
     out["macro_F1"] = _mean(np.array([_f1(true, guess) for true, guess in classes if true.any()]))
     out["accuracy"] = _mean(np.array([(true == guess).mean() * 100 for true, guess in classes]))
     return out
@@ -34,8 +34,8 @@ def average_precision(logits: np.ndarray, states: np.ndarray) -> np.ndarray:
     return precision
 
 
-def _f1(truth: np.ndarray, said: np.ndarray) -> float:
-    return float(f1_score(truth, said, zero_division=0)) * 100  # pyright: ignore[reportArgumentType]
+def _f1(truth: np.ndarray, predicted: np.ndarray) -> float:
+    return float(f1_score(truth, predicted, zero_division=0)) * 100  # pyright: ignore[reportArgumentType]
 
 
 def _mean(values: np.ndarray) -> float:

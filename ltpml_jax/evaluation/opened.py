@@ -71,7 +71,7 @@ class OpenRun:
         Raises UserError where the method keeps none.
         """
         if self.run.method.beliefs is None:
-            raise UserError(f"The method {self.config.method.name!r} keeps no pseudo labels; its predictions say more.")
+            raise UserError(f"The method {self.config.method.name!r} keeps no pseudo labels; use its predictions.")
         parts = list(label_quality.beliefs_by_block(self.run.method, self.state, len(self.run.task.train)))
         return np.concatenate([soft for _, soft, _ in parts]), np.concatenate([hard for _, _, hard in parts])
 

@@ -1,4 +1,4 @@
-"""What a run comes to: test scores of its best and last checkpoints, and the quality of its corrected labels."""
+"""The outcome of a run: test scores of its best and last checkpoints, and the quality of its corrected labels."""
 
 import logging
 from typing import NamedTuple
@@ -38,10 +38,10 @@ def conclude(run: Experiment, manager: ocp.CheckpointManager) -> dict[str, Score
     found = show(run, manager)
     config, names = run.config, run.task.dataset.class_names
     rate = None if config.data.candidates else config.data.partial_rate
-    facts = {"candidates": run.task.digest, "partial_rate": rate, "seed": config.seed}
+    metadata = {"candidates": run.task.digest, "partial_rate": rate, "seed": config.seed}
     classes = {at: dict(zip(names, values.tolist(), strict=True)) for at, values in found.precision.items()}
     if processes.is_first():
-        report.save(run.workdir, found.scores, classes, found.quality, facts)
+        report.save(run.workdir, found.scores, classes, found.quality, metadata)
         written = (report.FILE, metrics_log.FILE, metrics_log.EVENTS, checkpoints.FOLDER)
         log.info("Written to %s: %s", run.workdir, ", ".join(written))
     return found.scores
@@ -109,7 +109,7 @@ def corrected_labels(run: Experiment, state: TrainState) -> Scores | str:
 
 
 def notes(run: Experiment, outcome: Outcome) -> list[str]:
-    """What a reader of the table has to know of the test split, and of images that could not be read."""
+    """What a reader of the table needs to know of the test split, and of images that could not be read."""
     labels, names = run.task.dataset.test.labels, run.task.dataset.class_names
     empty = [names[j] for j in np.flatnonzero(~(labels == LabelState.POSITIVE).any(0))]
     unsure = int((labels > LabelState.POSITIVE).sum())

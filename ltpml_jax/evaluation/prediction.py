@@ -21,11 +21,11 @@ def predict_all(predict: Predict, params: Any, rest: Any, feed: Feed, images: in
     found, waiting = [], deque()
 
     def take() -> None:
-        outputs, news = waiting.popleft()
-        heard = feed.hear(news)
-        if heard["stop"]:
+        outputs, broadcasts = waiting.popleft()
+        gathered = feed.gather(broadcasts)
+        if gathered["stop"]:
             raise PreemptedError
-        mask, outputs = heard["mask"], {name: np.array(logits) for name, logits in outputs.items()}
+        mask, outputs = gathered["mask"], {name: np.array(logits) for name, logits in outputs.items()}
         if not all(np.isfinite(logits[mask]).all() for logits in outputs.values()):
             raise UserError(
                 "The network's outputs are not finite; train again with a lower config.optim.learning_rate."
@@ -35,8 +35,8 @@ def predict_all(predict: Predict, params: Any, rest: Any, feed: Feed, images: in
         found.append(outputs)
         watchdog.beat(f"evaluation of batch {len(found)}")
 
-    for batch, news in feed:
-        waiting.append((predict(params, rest, batch["image"]), news))
+    for batch, broadcasts in feed:
+        waiting.append((predict(params, rest, batch["image"]), broadcasts))
         if len(waiting) > AHEAD:
             take()
     while waiting:

@@ -53,13 +53,13 @@ def class_table(
 
 
 def save(
-    workdir: Path, results: dict[str, Scores], classes: dict[str, Scores], quality: Scores | str, facts: dict
+    workdir: Path, results: dict[str, Scores], classes: dict[str, Scores], quality: Scores | str, metadata: dict
 ) -> None:
-    """Write results.json, whole or not at all: the table's numbers and AP by class, by checkpoint; the run's facts."""
+    """Write results.json, whole or not at all: `metadata`, and by checkpoint the table's numbers and AP by class."""
     tests = {name: clean(scores) for name, scores in results.items()}
     by_class = {name: clean(scores) for name, scores in classes.items()}
     labels = None if isinstance(quality, str) else clean(quality)
-    record = facts | {"test": tests, "class_AP": by_class, "corrected_labels": labels}
+    record = metadata | {"test": tests, "class_AP": by_class, "corrected_labels": labels}
     write_atomic(workdir / FILE, json.dumps(record, indent=2, sort_keys=True) + "\n")
 
 

@@ -61,7 +61,7 @@ class Bottleneck(nnx.Module):
 
 
 class Architecture(NamedTuple):
-    """What tells one ResNet from another: block, blocks and width of each stage, stem."""
+    """What distinguishes one ResNet from another: block, blocks and width of each stage, stem."""
 
     block: type[BasicBlock] | type[Bottleneck]
     depths: tuple[int, int, int, int]

@@ -1,6 +1,6 @@
 """Checkpoints by Orbax: the two newest and the best; each is whole or not there at all.
 
-A checkpoint is the training state, the iterator's position, and facts to recognise it by. Orbax writes into a
+A checkpoint is the training state, the iterator's position, and what identifies its run. Orbax writes into a
 temporary folder and renames it when it is complete, so a process killed while saving leaves the one before.
 """
 
@@ -15,11 +15,10 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from ltpml_jax.errors import UserError
 from ltpml_jax.runtime import checksums, processes, watchdog
-from ltpml_jax.state import TrainState
 
 FOLDER = "checkpoints"
 SCORE = "validation_mAP"
-# What errors of a file system say, as against those of a run that has lost a process while all save.
+# Words in the errors of a file system, as against those of a run that has lost a process while all save.
 _OF_FILES = (
     "No space left",
     "quota",
@@ -29,24 +28,24 @@ _OF_FILES = (
     "File too large",
     "[Errno",
 )
-DUMPS = "not_finite"  # folder of what was there when a step was not applied
+DUMPS = "not_finite"  # folder of the states and batches of steps that were not applied
 
 
 class DamagedError(UserError):
-    """A checkpoint cannot be read; `what` says so in a sentence without the remedy."""
+    """A checkpoint cannot be read; `what` is the sentence without the remedy."""
 
     def __init__(self, what: str) -> None:
         """Makes the error."""
-        super().__init__(f"{what.removesuffix('.')}; remove that folder to go on from the one before it.")
+        super().__init__(f"{what.removesuffix('.')}; remove that folder to resume from the one before it.")
         self.what = f"{what.removesuffix('.')}."
 
 
 class Restored(NamedTuple):
-    """A checkpoint's state, iterator state and facts."""
+    """A checkpoint's state (a pytree as it was saved), iterator state and identity."""
 
-    state: TrainState
+    state: Any
     iterator: dict[str, Any]
-    facts: dict[str, Any]
+    identity: dict[str, Any]
 
 
 def open_manager(workdir: Path, read_only: bool = False) -> ocp.CheckpointManager:
@@ -80,23 +79,25 @@ def newest(manager: ocp.CheckpointManager) -> int:
 def clear_unfinished(manager: ocp.CheckpointManager) -> dict[int, Path]:
     """Set checkpoints aside that a killed run has not saved to their end; where they are now, by step."""
     steps = manager.all_steps()
-    told = processes.from_first(
+    unfinished = processes.from_first(
         lambda: " ".join(str(step) for step in steps if not checksums.sealed(_folder(manager, step)))
     )
-    return {int(step): set_aside(manager, int(step)) for step in told.split()}
+    return {int(step): set_aside(manager, int(step)) for step in unfinished.split()}
 
 
 def _folder(manager: ocp.CheckpointManager, step: int) -> Path:
     return Path(manager.directory) / str(step)
 
 
-def save(manager: ocp.CheckpointManager, state: TrainState, iterator: dict, facts: dict, score: float | None) -> None:
-    """Save the state at its own step; `score` (higher is better) ranks it, None does not rank it at all.
+def save(manager: ocp.CheckpointManager, state: Any, iterator: dict, identity: dict, score: float | None) -> None:
+    """Save a state, which has a scalar `step`, at that step; `score` (higher is better) ranks it, None does not.
 
     Raises UserError where it cannot be written (a full disk); checkpoints before it stay as they are.
     """
     step, metrics = int(state.step), None if score is None else {SCORE: score}
-    _write(manager, step, {"state": ocp.args.StandardSave(state)}, {"iterator": iterator, "facts": facts}, metrics)
+    _write(
+        manager, step, {"state": ocp.args.StandardSave(state)}, {"iterator": iterator, "identity": identity}, metrics
+    )
     watchdog.beat(f"checkpoint of step {step}")
 
 
@@ -116,16 +117,16 @@ def _write(manager: ocp.CheckpointManager, step: int, trees: dict, texts: dict, 
         ) from error
 
 
-def dump(workdir: Path, step: int, state: TrainState, batch: dict, facts: dict) -> Path:
-    """Save what is there when a step was not applied: the state, the batch's facts; of two such steps, the newest.
+def dump(workdir: Path, step: int, state: Any, batch: dict, identity: dict) -> Path:
+    """Save what explains a step that was not applied: the state, and what its batch was; the two newest stay.
 
-    The state is the newest one, up to two steps after it; its own `step` says which. Raises UserError as `save`.
+    The state is the newest one, up to two steps later, as its own `step` shows. Raises UserError as `save`.
     """
     folder = (workdir / DUMPS).resolve()
     options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
     with ocp.CheckpointManager(folder, options=options) as manager:
-        if step not in manager.all_steps():  # a run that goes on comes to the same step again
-            _write(manager, step, {"state": ocp.args.StandardSave(state)}, {"batch": batch, "facts": facts}, None)
+        if step not in manager.all_steps():  # a resumed run comes to the same step again
+            _write(manager, step, {"state": ocp.args.StandardSave(state)}, {"batch": batch, "identity": identity}, None)
     return folder / str(step)
 
 
@@ -143,10 +144,10 @@ def _move(folder: Path) -> Path:
     return folder.rename(place)
 
 
-def restore(manager: ocp.CheckpointManager, step: int, shapes: TrainState, shardings: TrainState | None) -> Restored:
+def restore(manager: ocp.CheckpointManager, step: int, shapes: Any, shardings: Any) -> Restored:
     """Restore a step onto `shardings` (None: everything on the first device, whatever devices saved it).
 
-    shapes: a TrainState of ShapeDtypeStructs. UserError where the folder does not hold such a state.
+    shapes: the state's pytree of ShapeDtypeStructs. UserError where the folder does not hold such a state.
     """
     if shardings is None:
         one = SingleDeviceSharding(jax.devices()[0])
@@ -157,7 +158,7 @@ def restore(manager: ocp.CheckpointManager, step: int, shapes: TrainState, shard
     arguments = ocp.args.Composite(
         state=ocp.args.StandardRestore(wanted),  # type: ignore[call-arg]
         iterator=ocp.args.JsonRestore(),  # type: ignore[call-arg]
-        facts=ocp.args.JsonRestore(),  # type: ignore[call-arg]
+        identity=ocp.args.JsonRestore(),  # type: ignore[call-arg]
     )
     folder = _folder(manager, step)
     broken = checksums.broken(folder)
@@ -168,7 +169,7 @@ def restore(manager: ocp.CheckpointManager, step: int, shapes: TrainState, shard
     except Exception as error:  # Orbax raises many kinds, for damage and for a foreign tree alike
         cause = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         raise DamagedError(f"The checkpoint {folder} cannot be read as a state of this run ({cause})") from error
-    return Restored(got.state, got.iterator, got.facts)
+    return Restored(got.state, got.iterator, got.identity)
 
 
 def _score(metrics: dict[str, float]) -> float:

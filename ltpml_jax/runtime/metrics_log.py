@@ -20,10 +20,10 @@ EVENTS = "tensorboard"
 
 
 class MetricsLog:
-    """Appends to a run's records; starts by cutting off what lies after the checkpoint it goes on from."""
+    """Appends to a run's records; starts by cutting off what lies after the checkpoint that is resumed."""
 
     def __init__(self, workdir: Path, step: int, writes: bool = True) -> None:
-        """Go on after `step` steps; 0 begins anew. Where it does not write, another process does."""
+        """Continue after `step` steps; 0 begins anew. Where it does not write, another process does."""
         self.path, self.events = workdir / FILE, None
         if not writes:
             return
@@ -43,7 +43,7 @@ class MetricsLog:
         self.events.flush()
 
     def epoch_losses(self, epoch: int) -> list[float]:
-        """The losses of an epoch's steps so far; from the file, since a run that goes on has not seen them all.
+        """The losses of an epoch's steps so far; from the file, since a resumed run has not seen them all.
 
         Those that are not finite are left out.
         """

@@ -51,13 +51,13 @@ class watching:
         if self.count > 1:
             shutil.rmtree(self.folder, ignore_errors=True)  # an earlier run's; processes that live write again soon
             threading.Thread(target=self._write_often, daemon=True).start()
-            # JAX's own threads abort when process 0 is gone, and do not say why. A handler of Python's would be late.
+            # JAX's own threads abort when process 0 is gone, without a reason. A handler of Python's would be late.
             self.libc, self.handler = ctypes.CDLL(None), ctypes.CFUNCTYPE(None, ctypes.c_int)(self._aborted)
             self.libc.signal.restype, self.libc.signal.argtypes = ctypes.c_void_p, (ctypes.c_int, ctypes.c_void_p)
             self.previous = self.libc.signal(signal.SIGABRT, ctypes.cast(self.handler, ctypes.c_void_p))
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """End the threads, and remove the heartbeat; after an error it stays and says what that was."""
+        """End the threads, and remove the heartbeat; after an error it stays and names the error."""
         self.over.set()
         if error is not None and not isinstance(error, PreemptedError | SystemExit | SharedError):
             how = heartbeats.ENDED if isinstance(error, UserError) else heartbeats.FAILED
@@ -75,7 +75,7 @@ class watching:
         for worker in multiprocessing.active_children():  # of the input, which would outlive us
             worker.kill()
         alone = f"all {self.count} processes respond and none is behind; " if self.count > 1 else ""
-        found = self.found and f"{self.found}; look at its log and its host"
+        found = self.found and f"{self.found}; check its log and its host"
         found = found or f"{alone}the last thing done was {self.done[1]!r}"
         start = "\n" if os.isatty(2) else ""  # a terminal may stand in the middle of the progress line
         text = f"{start}error: {cause}: {found}; the same command resumes from the newest checkpoint{self.where}.\n"

@@ -1,4 +1,4 @@
-"""Batches over the devices, and what is heard of them."""
+"""Batches over the devices, and what every process gathers of them."""
 
 import os
 import signal
@@ -27,31 +27,31 @@ def feed(count: int = 3, fails_at: int | None = None) -> Feed:
     return Feed(parts(count, fails_at), MESH, 16, BLANK, ("note",), count)
 
 
-def test_every_batch_comes_once_over_all_devices_with_its_news():
-    batches = list(told := feed())
+def test_every_batch_comes_once_over_all_devices_with_its_broadcasts():
+    batches = list(source := feed())
     assert len(batches) == 3
-    for number, (arrays, news) in enumerate(batches):
+    for number, (arrays, broadcasts) in enumerate(batches):
         np.testing.assert_array_equal(arrays["image"], np.full((16, 3), number))
         assert {shard.data.shape for shard in arrays["image"].addressable_shards} == {(2, 3)}
-        heard = told.hear(news)
-        np.testing.assert_array_equal(heard["note"], np.arange(16) + number)
-        assert heard.keys() == {"note", "stop"} and not heard["stop"]
+        gathered = source.gather(broadcasts)
+        np.testing.assert_array_equal(gathered["note"], np.arange(16) + number)
+        assert gathered.keys() == {"note", "stop"} and not gathered["stop"]
 
 
-def test_a_part_that_cannot_be_read_is_heard_where_it_should_have_come():
-    """Up to there nothing is wrong, and the batches after it come too: other processes have to hear of it first."""
-    batches = list(told := feed(4, fails_at=1))
+def test_a_part_that_cannot_be_read_is_reported_where_it_should_have_come():
+    """Up to there nothing is wrong, and the batches after it come too: others have to gather the flag first."""
+    batches = list(source := feed(4, fails_at=1))
     assert len(batches) == 4
-    told.hear(batches[0][1])
+    source.gather(batches[0][1])
     assert not np.asarray(batches[1][0]["image"]).any()
     with pytest.raises(UserError, match="image 5 cannot be decoded"):
-        told.hear(batches[1][1])
+        source.gather(batches[1][1])
 
 
-def test_sigterm_is_told_with_the_next_batch():
+def test_sigterm_is_reported_with_the_next_batch():
     with preemption.watched():
-        told = feed()
-        _, before = next(told)
+        source = feed()
+        _, before = next(source)
         os.kill(os.getpid(), signal.SIGTERM)
-        _, after = next(told)
-        assert [told.hear(news)["stop"] for news in (before, after)] == [False, True]
+        _, after = next(source)
+        assert [source.gather(broadcasts)["stop"] for broadcasts in (before, after)] == [False, True]

@@ -125,7 +125,7 @@ def test_each_position_is_augmented_anew_and_every_seed_otherwise(expected):
     assert not set(digests(expected)) & set(digests(other))
 
 
-def test_the_digest_hangs_on_ids_and_on_pixels(expected):
+def test_the_digest_depends_on_ids_and_on_pixels(expected):
     class Renamed(Pictures):
         def __getitem__(self, row: int) -> dict:
             return {**super().__getitem__(row), "id": f"other-{row}"}
@@ -144,7 +144,7 @@ def test_workers_and_threads_change_nothing(expected, workers, threads):
 
 
 @pytest.mark.parametrize("done", [0, 3, 4, 8])
-def test_a_restored_iterator_goes_on_with_the_same_batches(expected, done):
+def test_a_restored_iterator_continues_with_the_same_batches(expected, done):
     first = iter(train_parts(threads=2))
     for _ in range(done):
         next(first)
@@ -176,7 +176,7 @@ def test_a_state_of_a_longer_run_is_refused():
 
 
 @pytest.mark.parametrize("workers,count", [(0, 3), (2, 3), (2, 5)])
-def test_a_fresh_process_that_parses_no_flags_goes_on_and_ends(expected, workers, count):
+def test_a_fresh_process_that_parses_no_flags_continues_and_ends(expected, workers, count):
     """With workers it must end on its own too, at the end of the run and while they still read ahead."""
     code = (
         "from tests.data.test_loader_batches import *\n"
@@ -223,7 +223,7 @@ def test_a_skipped_image_gives_its_place_to_the_next_one():
         assert batch["image"].reshape(B, -1).any(1).all()
 
 
-def test_a_part_goes_on_past_images_that_are_another_processes():
+def test_a_part_continues_past_images_that_are_another_processes():
     """The next image is that of the next global position, whoever's part it lies in."""
     records = Pictures(broken=20)
     whole = list(train_parts(kind="shuffle", records=records, skip=True))

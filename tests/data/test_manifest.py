@@ -94,7 +94,7 @@ def test_content_that_was_changed_along_with_its_file_is_found(path):
         assert "is damaged (its sha256 is another)" in refusal(path)
 
 
-def test_other_files_are_told_from_manifests(path, tmp_path):
+def test_other_files_are_distinguished_from_manifests(path, tmp_path):
     kept = entry(path)
     assert "cannot be read" in refusal(tmp_path / "none.safetensors")
     assert "cannot be read (it is no regular file)" in refusal(tmp_path)
@@ -141,9 +141,9 @@ def test_names_and_folders_that_do_not_do_are_refused(tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "folder.safetensors"]
 
 
-def save_as_before(path: Path, facts: object, **more: np.ndarray) -> None:
+def save_as_before(path: Path, origin: object, **more: np.ndarray) -> None:
     """An .npz, as earlier versions wrote manifests."""
-    written = np.frombuffer(json.dumps(facts, sort_keys=True, ensure_ascii=False).encode(), np.uint8)
+    written = np.frombuffer(json.dumps(origin, sort_keys=True, ensure_ascii=False).encode(), np.uint8)
     np.savez(path, **({"table": TABLE, "facts": written, "sha256": np.zeros(32, np.uint8)} | more))
 
 
@@ -164,10 +164,10 @@ OLDER = [
 ]
 
 
-@pytest.mark.parametrize(("facts", "flags"), OLDER)
-def test_an_older_manifest_is_refused_with_the_command_that_makes_it_anew(tmp_path, facts, flags):
+@pytest.mark.parametrize(("origin", "flags"), OLDER)
+def test_an_older_manifest_is_refused_with_the_command_that_makes_it_anew(tmp_path, origin, flags):
     path = tmp_path / "older.npz"
-    save_as_before(path, facts)
+    save_as_before(path, origin)
     with pytest.raises(UserError) as caught:
         manifest.load(path)
     assert str(caught.value) == (
@@ -182,8 +182,8 @@ def test_a_hostile_older_manifest_is_neither_run_nor_unpacked(tmp_path):
             return open, (str(tmp_path / "canary"), "w")
 
     path = tmp_path / "older.npz"
-    for facts in (np.array([Attack()], object), np.zeros(2**27, np.uint8)):
-        np.savez_compressed(path, facts=facts)
+    for array in (np.array([Attack()], object), np.zeros(2**27, np.uint8)):
+        np.savez_compressed(path, facts=array)
         with pytest.raises(UserError, match=GENERAL):
             manifest.load(path)
     with zipfile.ZipFile(path, "w") as archive:

@@ -7,7 +7,7 @@ from ltpml_jax.errors import UserError
 GOLDEN = ["0xdf4034b829e9fba4", "0x4b9d10cdf8e64087", "0x6b8b857e506aac98"]
 
 
-def test_streams_are_those_of_philox_for_ever():
+def test_streams_are_those_of_philox_in_every_version():
     assert [hex(number) for number in raw(3, 7, Purpose.CANDIDATES)] == GOLDEN
     assert uniform((3,), 7, Purpose.CANDIDATES).tolist() == [(int(one, 16) >> 11) / 2**53 for one in GOLDEN]
 

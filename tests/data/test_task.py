@@ -34,7 +34,7 @@ def test_training_sees_the_candidates_of_its_rows():
     assert (task.served[:] != truth(task)[task.train]).any()
 
 
-def test_a_run_with_estimated_priors_hangs_on_candidates_alone(monkeypatch):
+def test_a_run_with_estimated_priors_depends_on_candidates_alone(monkeypatch):
     """Two truths with one table of candidates give one task, but for the dataset itself."""
     one = make(data__validation=0.1)
     table = candidate_sets(truth(one), 0.3, 0)
@@ -75,7 +75,7 @@ def test_a_batch_larger_than_an_epoch_is_refused(sampler, size):
         make(data__sampler=sampler, data__batch_size=size)
 
 
-def test_the_candidates_hang_on_their_own_seed_only():
+def test_the_candidates_depend_on_their_own_seed_only():
     digests = [make(seed=seed, data__candidate_seed=drawn).digest for seed, drawn in [(0, 0), (1, 0), (0, 1)]]
     assert digests[0] == digests[1] != digests[2]
 
@@ -124,7 +124,7 @@ def test_a_partial_rate_adds_flips_to_annotators_candidates(monkeypatch):
 @pytest.mark.parametrize(
     ("field", "value", "other"), [("data.labels", "clean", "candidates"), ("data.priors", "oracle", "estimated")]
 )
-def test_true_labels_that_nobody_knows_are_refused(monkeypatch, field, value, other):
+def test_true_labels_that_are_unknown_are_refused(monkeypatch, field, value, other):
     with_splits(monkeypatch, train=unsure())
     with pytest.raises(UserError, match=f"config.{field} is '{value}', but digits_mlt does not know .* '{other}'"):
         make(**{field.replace(".", "__"): value})

@@ -52,7 +52,7 @@ def test_a_group_without_a_class_is_undefined():
     assert np.isnan(got["mAP_head"]) and np.isnan(got["mAP_tail"])
 
 
-def test_nothing_said_and_nothing_right_is_zero():
+def test_nothing_predicted_and_nothing_right_is_zero():
     got = metrics.scores(-np.ones((2, 2)), np.array([[1, 0], [0, 1]]), class_groups(np.array([5, 5])))
     assert got["micro_F1"] == got["macro_F1"] == 0.0 and got["accuracy"] == 50.0
 

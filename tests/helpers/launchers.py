@@ -98,7 +98,7 @@ def until(condition: Callable[[], Any], process: subprocess.Popen[str], limit: f
 
 
 def joined(stdout: str) -> list[str]:
-    """What join.py said, in the order of the processes; Gloo writes there too."""
+    """What join.py printed, in the order of the processes; Gloo writes there too."""
     return sorted(line for line in stdout.splitlines() if line.startswith("joined "))
 
 

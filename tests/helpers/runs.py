@@ -27,7 +27,7 @@ SMALL = {
     "data.image_size": 32,
     "train.epochs": 2,
     "eval.batch_size": 190,
-    "train.step_limit": 60.0,  # after a fifth of it, a process that is not heard of counts as dead
+    "train.step_limit": 60.0,  # after a fifth of it, a silent process counts as dead
 }
 
 

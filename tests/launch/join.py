@@ -11,5 +11,5 @@ from ltpml_jax.runtime import processes
 
 processes.join("--multihost" in sys.argv, limit=60, silence=60)
 numbers = multihost_utils.process_allgather(np.int32(10 + jax.process_index()))
-said = ["joined", jax.process_index(), jax.process_count(), int(np.sum(numbers)), *sys.argv[1:]]
-os.write(1, f"\n{' '.join(map(str, said))}\n".encode())  # in one piece: the processes share the pipe
+words = ["joined", jax.process_index(), jax.process_count(), int(np.sum(numbers)), *sys.argv[1:]]
+os.write(1, f"\n{' '.join(map(str, words))}\n".encode())  # in one piece: the processes share the pipe

@@ -167,17 +167,17 @@ def test_epoch_zero_leaves_the_mixup_pass_without_a_trace():
 
 
 def test_an_empty_reliable_set_leaves_no_trace():
-    nobody = PARTS._replace(select_reliable=lambda loss, *_: jnp.zeros(loss.shape, bool))
+    none = PARTS._replace(select_reliable=lambda loss, *_: jnp.zeros(loss.shape, bool))
     before, _, _ = reference()
-    after, metrics = advance(before, nobody)
+    after, metrics = advance(before, none)
     alone, _ = advance(before, mixup_pass=False)
     assert float(metrics["loss_pass2"]) == 0
     assert equal(after, alone) and all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(after.params))
 
 
 def test_one_function_can_be_replaced():
-    everybody = PARTS._replace(select_reliable=lambda loss, *_: jnp.ones(loss.shape, bool))
-    after, metrics = advance(reference()[0], everybody)
+    every = PARTS._replace(select_reliable=lambda loss, *_: jnp.ones(loss.shape, bool))
+    after, metrics = advance(reference()[0], every)
     assert metrics["reliable"].all()
     assert differences(after, metrics) == {"params", "rest", "loss", "loss_pass2", "reliable"}
 

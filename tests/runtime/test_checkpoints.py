@@ -15,9 +15,9 @@ from ltpml_jax.runtime import checkpoints
 from ltpml_jax.state import TrainState
 from tests.helpers import runs
 
-# Orbax abandons its other reads when one fails, and Python tells so when it collects them.
+# Orbax abandons its other reads when one fails, and Python reports that when it collects them.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-FACTS = {"candidates": "abc", "config": "{}"}
+IDENTITY = {"candidates": "abc", "config": "{}"}
 
 
 def state(step: int, width: int = 3) -> TrainState:
@@ -43,7 +43,7 @@ def shapes(width: int = 3) -> TrainState:
 def fill(workdir: Path, scores: dict[int, float | None]) -> None:
     with checkpoints.open_manager(workdir) as manager:
         for step, score in scores.items():
-            checkpoints.save(manager, state(step), {"next_batch": step}, FACTS, score)
+            checkpoints.save(manager, state(step), {"next_batch": step}, IDENTITY, score)
 
 
 def steps(workdir: Path) -> list[int]:
@@ -54,7 +54,7 @@ def test_what_was_saved_comes_back_bit_for_bit(tmp_path):
     fill(tmp_path, {5: 1.0})
     with checkpoints.open_manager(tmp_path) as manager:
         got = checkpoints.restore(manager, checkpoints.newest(manager), shapes(), None)
-    assert got.iterator == {"next_batch": 5} and got.facts == FACTS
+    assert got.iterator == {"next_batch": 5} and got.identity == IDENTITY
     assert jax.tree.structure(got.state) == jax.tree.structure(state(5))
     for mine, theirs in zip(jax.tree.leaves(got.state), jax.tree.leaves(state(5)), strict=True):
         assert mine.dtype == theirs.dtype
@@ -78,7 +78,7 @@ def test_the_two_newest_and_the_best_are_kept(tmp_path, scores, kept, best):
         assert manager.best_step() == best
 
 
-def test_the_best_stays_when_a_run_goes_on(tmp_path):
+def test_the_best_stays_when_a_run_is_resumed(tmp_path):
     fill(tmp_path, {1: 9.0, 2: 1.0})
     fill(tmp_path, {3: 2.0, 4: 3.0})
     assert steps(tmp_path) == [1, 3, 4]
@@ -132,7 +132,7 @@ def test_a_damaged_array_file_is_refused(tmp_path, damage):
     assert f"{tmp_path}/checkpoints/2 cannot be read" in text and "remove that folder" in text and "\n" not in text
 
 
-@pytest.mark.parametrize("item", ["state", "iterator", "facts"])
+@pytest.mark.parametrize("item", ["state", "iterator", "identity"])
 def test_a_checkpoint_that_lacks_a_part_is_refused(tmp_path, item):
     fill(tmp_path, {1: 1.0, 2: 2.0})
     shutil.rmtree(tmp_path / "checkpoints" / "2" / item)
@@ -159,13 +159,13 @@ import resource, sys
 from pathlib import Path
 from ltpml_jax import checkpoints
 from ltpml_jax.errors import UserError
-from tests.runtime.test_checkpoints import FACTS, state
+from tests.runtime.test_checkpoints import IDENTITY, state
 with checkpoints.open_manager(Path(sys.argv[1])) as manager:
-    checkpoints.save(manager, state(1), {}, FACTS, None)
+    checkpoints.save(manager, state(1), {}, IDENTITY, None)
     wide = jax.device_get(state(2)._replace(params={"w": np.random.default_rng(0).normal(size=10**6)}))
     resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, 10**6))  # no file may grow beyond it: the kernel refuses
     try:
-        checkpoints.save(manager, wide, {}, FACTS, None)
+        checkpoints.save(manager, wide, {}, IDENTITY, None)
     except UserError as error:
         print(error)
 """

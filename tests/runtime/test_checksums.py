@@ -15,7 +15,7 @@ from tests.helpers import runs
 def folder(tmp_path):
     (tmp_path / "state" / "d").mkdir(parents=True)
     (tmp_path / "state" / "d" / "array").write_bytes(bytes(range(256)) * 5)
-    (tmp_path / "facts").write_text("{}")
+    (tmp_path / "identity").write_text("{}")
     checksums.seal(tmp_path)
     return tmp_path
 
@@ -25,9 +25,9 @@ def test_what_was_saved_is_whole_and_sealing_it_again_changes_nothing(folder):
     before = (folder / checksums.FILE).read_bytes()
     checksums.seal(folder)
     assert (folder / checksums.FILE).read_bytes() == before
-    assert sorted(path.name for path in folder.iterdir()) == [checksums.FILE, "facts", "state"]
+    assert sorted(path.name for path in folder.iterdir()) == [checksums.FILE, "identity", "state"]
     assert json.loads(before) == {
-        "facts": [2, zlib.crc32(b"{}")],
+        "identity": [2, zlib.crc32(b"{}")],
         "state/d/array": [1280, zlib.crc32(bytes(range(256)) * 5)],
     }
 
@@ -49,7 +49,7 @@ def test_a_shorter_and_a_missing_file_are_noticed(folder):
     assert checksums.broken(folder) == "state/d/array is missing"
 
 
-@pytest.mark.parametrize("text", ["", "[1]", '{"facts": 3', '{"facts": 3}', '{"facts": ["a", 1]}', "\0"])
+@pytest.mark.parametrize("text", ["", "[1]", '{"identity": 3', '{"identity": 3}', '{"identity": ["a", 1]}', "\0"])
 def test_a_list_that_cannot_be_read_is_damage_too(folder, text):
     (folder / checksums.FILE).write_text(text)
     assert checksums.broken(folder).startswith("checksums.json cannot be read: ")
@@ -63,9 +63,9 @@ def test_a_name_in_the_list_that_is_no_file_is_damage_too(folder, name):
 
 
 def test_the_first_fault_by_name_is_the_one_reported(folder):
-    (folder / "facts").unlink()
+    (folder / "identity").unlink()
     (folder / "state" / "d" / "array").unlink()
-    assert checksums.broken(folder) == "facts is missing"
+    assert checksums.broken(folder) == "identity is missing"
 
 
 def test_a_list_that_cannot_be_written_is_a_user_error(folder):
@@ -110,10 +110,10 @@ def noted(path):  # process 1 cannot see one of the files
     return one(path.with_name("hidden from me") if hidden else path)
 checksums._checksum = noted
 checksums.seal(folder)
-said, first = [checksums.broken(folder)], list(read)
+found, first = [checksums.broken(folder)], list(read)
 def change(action):
     processes.together(lambda: action() if processes.is_first() else None)
-    said.append(checksums.broken(folder))
+    found.append(checksums.broken(folder))
 change(lambda: (folder / "z").write_bytes(b"9" * 899))
 change(lambda: (folder / "m").unlink())
 change(lambda: (folder / "a").write_bytes(b"8" * 900))
@@ -122,8 +122,8 @@ try:
     change((folder / checksums.FILE).mkdir)
     checksums.seal(folder)
 except SharedError as error:
-    said.append(str(error))
-print(json.dumps([first, said]))
+    found.append(str(error))
+print(json.dumps([first, found]))
 """
 
 
@@ -132,14 +132,14 @@ def test_two_processes_read_half_each_and_say_the_same(tmp_path):
         (tmp_path / name).write_bytes(b"7" * size)
     done = runs.wait_all(runs.start_all([sys.executable, "-c", PEER, str(tmp_path)], 2), 120)
     assert [one.returncode for one in done] == [0, 0], [one.stderr for one in done]
-    (first, said), (second, also) = (json.loads(one.stdout.splitlines()[-1]) for one in done)
+    (first, found), (second, also) = (json.loads(one.stdout.splitlines()[-1]) for one in done)
     assert first == ["a", "m", "hidden"] * 2 and second == ["z", "hidden"] * 2  # sealed, then compared
-    assert said == also and said[:-1] == [
+    assert found == also and found[:-1] == [
         "",
         "z is not as it was saved",
         "m is missing",
         "a is not as it was saved",
         "checksums.json is missing",
-        said[-2],
+        found[-2],
     ]
-    assert said[-2].startswith("checksums.json cannot be read: ") and said[-1].startswith("process 0 (")
+    assert found[-2].startswith("checksums.json cannot be read: ") and found[-1].startswith("process 0 (")

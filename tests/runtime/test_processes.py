@@ -40,11 +40,11 @@ def test_an_address_without_numbers_is_refused(monkeypatch, variables):
         processes.join(False, limit=1, silence=10)
 
 
-def test_one_process_joins_nobody_and_speaks_for_itself():
+def test_one_process_joins_no_other_and_speaks_for_itself():
     processes.join(False, limit=1, silence=10)
     processes.check_joined()
     assert processes.is_first() and processes.name().startswith("process 0 (")
-    assert processes.exchange("a word") == ["a word"] and processes.from_first(lambda: "told") == "told"
+    assert processes.exchange("a word") == ["a word"] and processes.from_first(lambda: "sent") == "sent"
     np.testing.assert_array_equal(processes.total(np.array([2**40, 3])), [2**40, 3])
     assert processes.together(lambda: 7) == 7
 

@@ -52,7 +52,7 @@ class Ended:
         return self
 
     def wake(self, seconds: float) -> None:
-        """Let a process that has stopped itself go on after so many seconds."""
+        """Let a process that has stopped itself continue after so many seconds."""
         state = Path(f"/proc/{self.process.pid}/stat")
         while self.process.poll() is None and state.read_text().rpartition(")")[2].split()[0] != "T":
             time.sleep(0.1)
@@ -113,7 +113,7 @@ def test_one_that_sleeps_in_its_input_is_named_by_all_itself_included(ended, num
         assert blocking_line("time.sleep(600)") in ended("sleeps", 1).stacks()
 
 
-def test_one_that_is_stopped_is_named_and_ends_too_when_it_goes_on(ended):
+def test_one_that_is_stopped_is_named_and_ends_too_when_it_continues(ended):
     sentence = ended("stopped", 0).sentence()
     assert f"process 1 ({HOST}) is silent, last seen at '" in sentence
     assert blocking_line("multihost_utils.process_allgather") in ended("stopped", 0).stacks()

@@ -20,7 +20,7 @@ from ltpml_jax.errors import UserError
 
 _DEPTH = 3
 _SAMPLE = 50
-# Folders of images, which nobody should have to list.
+# Folders of images, whose files are not to be listed.
 _IMAGE_FOLDERS = ("jpegimages", "train2017", "val2017", "images", "flickr", "annotations", "segmentationclass")
 
 
@@ -30,7 +30,7 @@ class Source:
 
     stem: a pattern of how its lists are named; named: what to call that in messages; words: what folders of it are
     called; home: where the public repositories have the lists; homes: folders below --images that may hold what the
-    lists name; published_groups: whether no rule says which classes are head, medium and tail.
+    lists name; published_groups: whether no rule decides which classes are head, medium and tail.
     """
 
     stem: str

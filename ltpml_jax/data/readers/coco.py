@@ -94,7 +94,7 @@ def file_name(image: dict, where: str) -> str:
     """The file of an entry of `images`; LVIS only has a URL of it, which ends in COCO's folder and the file.
 
     Raises:
-        UserError: there is no file name; `where` says of which image.
+        UserError: there is no file name; `where` names the image.
     """
     if "file_name" not in image and isinstance(image.get("coco_url"), str):
         return "/".join(image["coco_url"].rsplit("/", 2)[-2:])
@@ -107,9 +107,9 @@ _SEARCHED_FOR_SOME = ("neg_category_ids", "not_exhaustive_category_ids")
 def read_coco(files: Mapping[str, str], images: str, unlisted: str | None = None) -> Listing:
     """The images and labels of json files by split ("train", "validation", "test").
 
-    A file name is looked for below `images`, below its folder named like the end of the json file
+    A file name is searched below `images`, below its folder named like the end of the json file
     (instances_train2017.json: train2017) and below its folder named like the split; where the first image lies decides.
-    `unlisted`, "negative" or "unknown", replaces what the module says of classes that are not listed.
+    `unlisted`, "negative" or "unknown", replaces the module's rule for classes that are not listed.
 
     Raises:
         UserError: a file cannot be read or is no such json, or an id in it is missing, double or unknown.
@@ -122,7 +122,7 @@ def read_coco(files: Mapping[str, str], images: str, unlisted: str | None = None
     splits, notes = {}, []
     for split, file in opened.items():
         state = _rest(file, unlisted)
-        notes.append(f"{file.path}: what it does not say of a class counts as {state.name.lower()}.")
+        notes.append(f"{file.path}: a class that it does not list counts as {state.name.lower()}.")
         paths = _paths(file, images, split)
         splits[split] = ListedSplit([str(key) for key in file.images], paths, _states(file, class_names, state))
     return common.checked(Listing(class_names, splits, notes=notes), ", ".join(files.values()))
@@ -138,7 +138,7 @@ def _paths(file: CocoFile, images: str, split: str) -> list[str]:
 
 
 def _rest(file: CocoFile, unlisted: str | None) -> LabelState:
-    """The state of what the file does not say."""
+    """The state of classes that the file does not list."""
     if unlisted is not None:
         return common.unlisted_state(unlisted)
     some = any(key in image for image in file.images.values() for key in _SEARCHED_FOR_SOME)
@@ -147,15 +147,15 @@ def _rest(file: CocoFile, unlisted: str | None) -> LabelState:
 
 def _states(file: CocoFile, class_names: tuple[str, ...], rest: LabelState) -> np.ndarray:
     """Labels int8 [N, C] of the file's images in order."""
-    states = np.full((len(file.images), len(class_names)), common.NOT_SAID, np.int8)
+    states = np.full((len(file.images), len(class_names)), common.NOT_STATED, np.int8)
     rows = {key: row for row, key in enumerate(file.images)}
     numbers = {name: number for number, name in enumerate(class_names)}
     classes = {key: numbers[name] for key, name in file.classes.items()}
     _mark(states, file, _annotated(file, rows, classes), LabelState.POSITIVE, class_names)
     for key, state in BY_IMAGE.items():
         _mark(states, file, _listed(file, key, classes), state, class_names)
-    looked_for = np.isin(np.arange(len(class_names)), list(classes.values()))
-    return np.where(states == common.NOT_SAID, np.where(looked_for, rest, LabelState.UNKNOWN), states).astype(np.int8)
+    searched = np.isin(np.arange(len(class_names)), list(classes.values()))
+    return np.where(states == common.NOT_STATED, np.where(searched, rest, LabelState.UNKNOWN), states).astype(np.int8)
 
 
 _Entries = list[tuple[int, int]]  # row and class
@@ -165,11 +165,11 @@ def _annotated(file: CocoFile, rows: Mapping[Id, int], classes: Mapping[Id, int]
     entries = []
     for number, item in enumerate(file.annotations):
         name = f"Annotation {item.get('id', number)} of {file.path}"
-        entries.append((_look_up(rows, item, "image_id", name), _look_up(classes, item, "category_id", name)))
+        entries.append((_resolve(rows, item, "image_id", name), _resolve(classes, item, "category_id", name)))
     return entries
 
 
-def _look_up(known: Mapping[Id, int], item: dict, key: str, name: str) -> int:
+def _resolve(known: Mapping[Id, int], item: dict, key: str, name: str) -> int:
     value: Any = item.get(key)
     if not isinstance(value, Id) or value not in known:
         raise UserError(f"{name} has the {key} {value!r}, which the file does not list; add or correct it.")
@@ -193,7 +193,7 @@ def _mark(
     clash = common.mark(states, rows, classes, state)
     if clash is not None:
         row, number = entries[clash]
-        says = f"{LabelState(int(states[row, number])).name.lower()} and {state.name.lower()}"
+        both = f"{LabelState(int(states[row, number])).name.lower()} and {state.name.lower()}"
         raise UserError(
-            f"{file.path} says that {class_names[number]!r} is {says} in image {list(file.images)[row]}; keep one."
+            f"{file.path} says that {class_names[number]!r} is {both} in image {list(file.images)[row]}; keep one."
         )

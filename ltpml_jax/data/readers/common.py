@@ -1,4 +1,4 @@
-"""What the readers of people's own data share: names of classes, places of images, and the last look at a listing."""
+"""What the readers of people's own data share: names of classes, places of images, and the final check of a listing."""
 
 import difflib
 import posixpath
@@ -13,9 +13,9 @@ from ltpml_jax.data.listing import Listing
 from ltpml_jax.errors import UserError
 
 SPLITS = ("train", "validation", "test")
-# What a source may mean by a class of which it says nothing for an image.
+# What a source may mean by a class that it does not list for an image.
 UNLISTED = {"negative": LabelState.NEGATIVE, "unknown": LabelState.UNKNOWN}
-NOT_SAID = -1  # in a table of states that is being filled
+NOT_STATED = -1  # in a table of states that is being filled
 
 
 def read_bytes(path: str, flag: str) -> bytes:
@@ -31,7 +31,7 @@ def read_bytes(path: str, flag: str) -> bytes:
 
 
 def unlisted_state(unlisted: str) -> LabelState:
-    """The state of classes of which a source says nothing: "negative" or "unknown".
+    """The state of classes that a source does not list: "negative" or "unknown".
 
     Raises:
         UserError: it is neither.
@@ -47,7 +47,7 @@ def mark(states: np.ndarray, rows: np.ndarray, classes: np.ndarray, state: Label
     Returns the first e at which another state is written already, and then writes nothing; None where all is well.
     """
     before = states[rows, classes]
-    clash = (before != NOT_SAID) & (before != state)
+    clash = (before != NOT_STATED) & (before != state)
     if clash.any():
         return int(clash.argmax())
     states[rows, classes] = state

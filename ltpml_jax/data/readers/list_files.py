@@ -61,7 +61,7 @@ def read_images(path: epath.Path, classes: int) -> ImageList:
     for number, line in _lines(path):
         found = _IMAGE.fullmatch(line)
         if not found or not found[1].lower().endswith(_SUFFIXES):
-            raise UserError(f"{path}, line {number}: {line!r} is not an image path and class indices; mend that line.")
+            raise UserError(f"{path}, line {number}: {line!r} is not an image path and class indices; fix that line.")
         image, row = found[1].replace("\\", "/"), [int(index) for index in found[2].split()]
         if row and max(row) >= classes:
             raise UserError(

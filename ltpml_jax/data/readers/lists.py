@@ -29,7 +29,7 @@ def read(table: Table, unlisted: str | None) -> tuple[tuple[str, ...], np.ndarra
     """
     entries = {name: _entries(table, name) for name in COLUMNS if name in table.columns}
     class_names = tuple(sorted({name for _, _, names in entries.values() for name in names} - {""}))
-    states = np.full((len(table), len(class_names)), common.NOT_SAID, np.int8)
+    states = np.full((len(table), len(class_names)), common.NOT_STATED, np.int8)
     numbers = {name: number for number, name in enumerate(class_names)}
     for column, (rows, codes, names) in entries.items():
         classes = np.array([numbers.get(name, -1) for name in names], np.int64)[codes]
@@ -53,19 +53,19 @@ def _mark(
     clash = common.mark(states, rows, classes, COLUMNS[column])
     if clash is not None:
         row, number = int(rows[clash]), int(classes[clash])
-        says = f"{LabelState(int(states[row, number])).name.lower()} and {COLUMNS[column].name.lower()}"
-        raise UserError(f"{table.place(row)} says that {class_names[number]!r} is {says}; keep one.")
+        both = f"{LabelState(int(states[row, number])).name.lower()} and {COLUMNS[column].name.lower()}"
+        raise UserError(f"{table.place(row)} says that {class_names[number]!r} is {both}; keep one.")
 
 
 def _fill(table: Table, class_names: tuple[str, ...], states: np.ndarray, unlisted: str | None) -> None:
-    open_ = states == common.NOT_SAID
+    open_ = states == common.NOT_STATED
     if unlisted is not None:
         states[open_] = common.unlisted_state(unlisted)
     elif open_.any():
         row, number = np.unravel_index(open_.argmax(), states.shape)
         raise UserError(
-            f"{table.place(int(row))} says nothing of the class {class_names[number]!r}; say what that means: "
-            f"--unlisted=negative (who listed an image's classes looked for all) or --unlisted=unknown."
+            f"{table.place(int(row))} does not list the class {class_names[number]!r}; choose what that means: "
+            f"--unlisted=negative (every image was annotated for all classes) or --unlisted=unknown."
         )
 
 

@@ -1,4 +1,4 @@
-"""The pickles of the appendix, against what the lists say: class_split.pkl (head, middle, tail), class_freq.pkl."""
+"""The pickles of the appendix, compared with the lists: class_split.pkl (head, middle, tail), class_freq.pkl."""
 
 from typing import Any
 
@@ -98,11 +98,11 @@ def _remedy(needed: bool) -> str:
     return "copy it again or delete it: it is only compared with the lists"
 
 
-def _different_groups(said: Groups, computed: Groups, class_names: tuple[str, ...], path: epath.Path) -> list[str]:
+def _different_groups(published: Groups, computed: Groups, class_names: tuple[str, ...], path: epath.Path) -> list[str]:
     moved = [
-        f"{class_names[index]} ({_group_of(said, index)}, by count {_group_of(computed, index)})"
+        f"{class_names[index]} ({_group_of(published, index)}, by count {_group_of(computed, index)})"
         for index in range(len(class_names))
-        if _group_of(said, index) != _group_of(computed, index)
+        if _group_of(published, index) != _group_of(computed, index)
     ]
     return [f"{path.name} differs from the counts, which are used: {', '.join(moved)}"] if moved else []
 
@@ -112,7 +112,8 @@ def _group_of(groups: Groups, index: int) -> str:
 
 
 def _different_counts(
-    said: np.ndarray, counted: np.ndarray, class_names: tuple[str, ...], path: epath.Path
+    published: np.ndarray, counted: np.ndarray, class_names: tuple[str, ...], path: epath.Path
 ) -> list[str]:
-    wrong = [f"{class_names[i]} {said[i]:g}, counted {counted[i]:g}" for i in np.flatnonzero(said != counted)]
+    differ = np.flatnonzero(published != counted)
+    wrong = [f"{class_names[i]} {published[i]:g}, counted {counted[i]:g}" for i in differ]
     return [f"{path.name} differs from the training list, which is used: {', '.join(wrong)}"] if wrong else []

@@ -6,11 +6,11 @@ Columns, by name:
 * `id` (default: the path), `split` (train, validation, test; default: all train), `annotator`: optional.
 * Either one column a class, of 1 (positive), 0 (negative), ? (candidate) or nothing (unknown); classes in this order.
 * Or lists of class names, under `labels` or `positive`, `candidates`, `negative`, `unknown`; in CSV, semicolons
-  separate them. Classes are all names found, sorted. Of a class that a row does not list, nothing is said: the
-  caller has to choose whether that means negative or unknown.
+  separate them. Classes are all names found, sorted. A class that a row does not list has no state: the caller
+  has to choose between negative and unknown.
 
-Rows of one path by different annotators become one image: a class is positive (negative) if all who judged it say
-so, unknown if nobody judged it, and a candidate otherwise.
+Rows of one path by different annotators become one image: a class is positive (negative) if all who judged it agree
+on that, unknown if no annotator judged it, and a candidate otherwise.
 """
 
 import numpy as np
@@ -121,7 +121,7 @@ def _homes(table: Table) -> np.ndarray:
 
 
 def _merge(table: Table, paths: np.ndarray, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The first row int64 [M] of each image, in the file's order, and what its annotators say, int8 [M, C]."""
+    """The first row int64 [M] of each image, in the file's order, and the labels of its annotators, int8 [M, C]."""
     images = pa.array(paths).dictionary_encode().indices.to_numpy().astype(np.int64)
     _, first = np.unique(images, return_index=True)
     for column in ("id", "split"):
@@ -145,7 +145,7 @@ def _codes(table: Table, column: str) -> np.ndarray:
     return table.text(column).dictionary_encode().indices.to_numpy().astype(np.int64)
 
 
-# Evidence as bits, so that "or" puts opinions together: 1 somebody says absent, 2 somebody says present.
+# Evidence as bits, so that "or" joins judgements: 1 for absent, 2 for present.
 _EVIDENCE = np.empty(4, np.uint8)
 _EVIDENCE[[LabelState.UNKNOWN, LabelState.NEGATIVE, LabelState.POSITIVE, LabelState.CANDIDATE]] = 0, 1, 2, 3
 _STATE = np.argsort(_EVIDENCE).astype(np.int8)
@@ -154,8 +154,8 @@ _STATE = np.argsort(_EVIDENCE).astype(np.int8)
 def merge_annotators(images: np.ndarray, states: np.ndarray) -> np.ndarray:
     """Labels int8 [M, C] of M images from judgements int8 [N, C] of images int [N], each of 0 .. M-1 at least once.
 
-    A class is positive (negative) if all who judged it say so, unknown if nobody did, and a candidate otherwise: where
-    two disagree, or one was not sure. The order of the judgements makes no difference.
+    A class is positive (negative) if all who judged it agree on that, unknown if none did, and a candidate
+    otherwise: where two disagree, or one was not sure. The order of the judgements makes no difference.
     """
     order = np.argsort(images, kind="stable")
     starts = np.searchsorted(images[order], np.arange(images.max() + 1))

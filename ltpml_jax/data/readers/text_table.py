@@ -1,4 +1,4 @@
-"""A CSV or Parquet file as columns of text and lists of text, with a way to say where a row stands in the file."""
+"""A CSV or Parquet file as columns of text and lists of text, with the place of each row in the file."""
 
 import csv
 import io
@@ -32,7 +32,7 @@ class Table:
         """Where row 0 .. N-1 stands, for a message: the line of a CSV file, the row (from 1) of a Parquet file."""
         if self.content.startswith(_PARQUET):
             return f"row {row + 1} of {self.path}"
-        # Only asked when something is wrong, so that the fast reader need not count blank lines and line breaks.
+        # Only called when something is wrong, so that the fast reader need not count blank lines and line breaks.
         reader = csv.reader(io.StringIO(self.content.decode("utf-8-sig"), newline=""))
         lines = (reader.line_num for record in reader if record)
         return f"line {next(line for number, line in enumerate(lines) if number == row + 1)} of {self.path}"
@@ -96,7 +96,7 @@ def _csv(content: bytes) -> tuple[list[pa.Array], list[str]]:
         return [pa.nulls(0)] * len(names), names
     table = pyarrow.csv.read_csv(
         pa.BufferReader(content),
-        # Rows that span two blocks are only found together if the parser is told of line breaks in quotes.
+        # Rows that span two blocks are only found together if the parser expects line breaks in quotes.
         parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
         # Everything is text: a guess of types would turn a class called 007 into 7 and NA into nothing.
         convert_options=pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),

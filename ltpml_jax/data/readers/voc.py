@@ -42,7 +42,7 @@ def read_voc(
     """The images and labels of the VOC-like `folder`; images lie in `images` ("": in its JPEGImages).
 
     Splits are those of ImageSets/Main (train.txt or else trainval.txt, val.txt, test.txt); without that folder all
-    images train. `unlisted`, "negative" or "unknown", replaces what the module says of classes without an object,
+    images train. `unlisted`, "negative" or "unknown", replaces the module's rule for classes without an object,
     `difficult` the state of those with difficult ones only.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Images that cannot be used: naming them, leaving them out, saying what that changes."""
+"""Images that cannot be used: naming them, leaving them out, and what that changes."""
 
 import dataclasses
 import logging
@@ -59,7 +59,7 @@ def without(
         bad = {fault.row for fault in faults.get(name, [])}
         kept = [row for row in range(len(split.ids)) if row not in bad]
         if not kept:
-            raise UserError(f"No image of the split {name} can be used; look at --images.")
+            raise UserError(f"No image of the split {name} can be used; check --images.")
         ids, paths = [split.ids[row] for row in kept], [split.paths[row] for row in kept]
         splits[name] = ListedSplit(ids, paths, split.states[kept])
         rest[name] = [files[name][row] for row in kept]

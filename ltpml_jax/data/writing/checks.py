@@ -13,7 +13,7 @@ FORMATS = ("JPEG", "MPO", "PNG")  # MPO is a JPEG with further pictures behind t
 def fault(data: bytes) -> str:
     """What is wrong with the bytes of an image file, a few words; "" where nothing is.
 
-    Two decoders look at every image, since what either refuses is worth knowing; the training's own has the last word.
+    Two decoders read every image, and either may refuse it; an image that passes is read by the training's own.
     """
     if not data:
         return "the file is empty"

@@ -1,4 +1,4 @@
-"""What a dataset looks like: counts, groups, cardinality, co-occurrence; as numbers and as lines of text."""
+"""A dataset in numbers and as lines of text: counts, groups, cardinality, co-occurrence."""
 
 from typing import Any
 
@@ -22,19 +22,19 @@ def cooccurrence(states: np.ndarray) -> np.ndarray:
     return (positive.T @ positive).astype(np.int64)
 
 
-def facts(listing: Listing) -> dict[str, Any]:
+def statistics(listing: Listing) -> dict[str, Any]:
     """The numbers of a listing, for JSON: groups (class indices), splits, the pairs most often seen together."""
     train = listing.splits["train"].states
     masks = listing.groups or class_groups(class_counts(train))
     return {
         "groups": {group: np.flatnonzero(masks[group]).tolist() for group in GROUPS},
         "groups_from": "the source" if listing.groups else "positives in train",
-        "splits": {name: _split_facts(split) for name, split in listing.splits.items()},
+        "splits": {name: _split_statistics(split) for name, split in listing.splits.items()},
         "pairs": _pairs(cooccurrence(train), listing.class_names),
     }
 
 
-def _split_facts(split: ListedSplit) -> dict[str, Any]:
+def _split_statistics(split: ListedSplit) -> dict[str, Any]:
     positives = (split.states == LabelState.POSITIVE).sum(1)
     return {
         "images": len(split.ids),

@@ -26,7 +26,7 @@ def write(folder: Path, listing: Listing, more: dict[str, Any]) -> dict[str, Any
         "format": prepared.FORMAT,
         **more,
         "classes": list(listing.class_names),
-        **describe.facts(listing),
+        **describe.statistics(listing),
         "files": {file.name: file.stat().st_size for file in sorted(folder.iterdir())},
     }
     unfinished.write_text(json.dumps(metadata, indent=1, ensure_ascii=False) + "\n")

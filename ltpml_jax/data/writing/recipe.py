@@ -39,8 +39,8 @@ def digest(name: str, listing: Listing, files: dict[str, list[File]]) -> str:
     groups = {group: mask.tolist() for group, mask in (listing.groups or {}).items()}
     split_ids = {split: listed.ids for split, listed in listing.splits.items()}
     sizes = {split: [file.size for file in found] for split, found in files.items()}
-    said = json.dumps([prepared.FORMAT, name, listing.class_names, groups, split_ids, sizes])
-    whole = hashlib.sha256(said.encode())
+    content = json.dumps([prepared.FORMAT, name, listing.class_names, groups, split_ids, sizes])
+    whole = hashlib.sha256(content.encode())
     for listed in listing.splits.values():
         whole.update(listed.states.astype(np.int8).tobytes())
     return whole.hexdigest()

@@ -45,8 +45,8 @@ class Shard:
 
     def key(self) -> str:
         """A hash of everything that the shard is made of; an equal key means equal bytes."""
-        said = json.dumps([self.split, self.first, self.ids, self.paths, self.files, self.class_names])
-        return hashlib.sha256(said.encode() + self.states.tobytes()).hexdigest()
+        content = json.dumps([self.split, self.first, self.ids, self.paths, self.files, self.class_names])
+        return hashlib.sha256(content.encode() + self.states.tobytes()).hexdigest()
 
 
 def cut(split: str, listed: ListedSplit, files: list[File], class_names: tuple[str, ...]) -> list[Shard]:
@@ -90,7 +90,7 @@ def write(shard: Shard, folder: Path) -> list[Fault]:
 
 
 def _fill(path: Path, shard: Shard) -> list[Fault]:
-    """Writes the records of a shard up to the first fault; all images are looked at."""
+    """Writes the records of a shard up to the first fault; all images are checked."""
     writer = ArrayRecordWriter(str(path), "group_size:1")  # as TFDS does, for random access
     faults = []
     for row, (place, name, states) in enumerate(zip(shard.paths, shard.ids, shard.states, strict=True)):

@@ -1,4 +1,4 @@
-"""Writes shards in worker processes, with a progress bar, and goes on where a killed run was."""
+"""Writes shards in worker processes, with a progress bar, and resumes where a killed run was."""
 
 import contextlib
 import logging
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 def write_all(wanted: list[Shard], folder: Path, keys: Path, jobs: int) -> dict[str, list[Fault]]:
     """Writes the shards that `folder` does not hold already; the faults of their images by split.
 
-    `keys` is a folder that says which shards are whole, and of what they were made.
+    `keys` is a folder of receipts: which shards are whole, and of what they were made.
 
     Raises:
         OSError: the folder cannot be written.
@@ -46,7 +46,7 @@ def write_all(wanted: list[Shard], folder: Path, keys: Path, jobs: int) -> dict[
                 bar.update(len(shard.ids))
     except BrokenProcessPool as error:
         raise UserError(
-            "A worker process was killed, perhaps for want of memory; give fewer --jobs, and the same command goes on."
+            "A worker process was killed, perhaps for want of memory; give fewer --jobs, and the same command resumes."
         ) from error
     took = time.monotonic() - started
     log.info("Went through %d images in %.1f s (%.0f a second)", total - done, took, (total - done) / max(took, 1e-9))
@@ -55,10 +55,10 @@ def write_all(wanted: list[Shard], folder: Path, keys: Path, jobs: int) -> dict[
 
 def _is_whole(shard: Shard, folder: Path, keys: Path) -> bool:
     try:
-        said = (keys / shard.name).read_text()
+        receipt = (keys / shard.name).read_text()
     except OSError:
         return False
-    return said == _receipt(shard, folder)
+    return receipt == _receipt(shard, folder)
 
 
 def _receipt(shard: Shard, folder: Path) -> str:

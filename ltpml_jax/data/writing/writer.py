@@ -42,12 +42,12 @@ def write(
 ) -> Written:
     """Writes the dataset `name` below `out`, with `jobs` processes; `arguments` go into its metadata.
 
-    A run that was killed goes on with the shards that are whole. The same listing gives the same bytes. Processes are
-    spawned, so with more than one the main module must be guarded by `if __name__ == "__main__"`.
+    After a kill, the same call resumes with the shards that are whole. The same listing gives the same bytes. Processes
+    are spawned, so with more than one the main module must be guarded by `if __name__ == "__main__"`.
 
     Raises:
         UserError: images are missing or corrupt (without `skip_bad`), `name` is no name, another dataset is there
-            (without `overwrite`), somebody else is writing it, or the folder cannot be written.
+            (without `overwrite`), another process is writing it, or the folder cannot be written.
     """
     recipe.check_name(name)
     recipe.check_splits(listing)
@@ -59,15 +59,15 @@ def write(
     with _locked(home):
         if not overwrite and measure(folder / prepared.METADATA).size >= 0:
             return Written(_already(folder, plan), True)
-        said = {"name": name, "plan": plan, "arguments": dict(arguments or {})}
+        entries = {"name": name, "plan": plan, "arguments": dict(arguments or {})}
         try:
             rest, skipped = _write_shards(listing, files, home, jobs, skip_bad)
             notes = [*listing.notes, *bad.changes(listing, rest)]
             metadata_files.write_info(home / "incomplete", name, rest)
-            metadata = metadata_files.write(home / "incomplete", rest, {**said, "skipped": skipped, "notes": notes})
+            metadata = metadata_files.write(home / "incomplete", rest, {**entries, "skipped": skipped, "notes": notes})
             _publish(home, folder)
         except OSError as error:
-            raise UserError(f"Cannot write {folder} ({error}); mend that, and the same command goes on.") from error
+            raise UserError(f"Cannot write {folder} ({error}); fix that, and the same command resumes.") from error
     return Written(metadata, False)
 
 

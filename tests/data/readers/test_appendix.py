@@ -90,7 +90,7 @@ def test_images_of_one_year_alone_are_not_enough(lists, images):
         read(lists, images / "VOCdevkit" / "VOC2012" / "JPEGImages")
 
 
-def test_a_missing_list_is_named_with_where_it_was_looked_for(lists, images):
+def test_a_missing_list_is_named_with_where_it_was_searched(lists, images):
     (lists / "voc_lt_test.txt").unlink()
     with pytest.raises(UserError, match=r"no voc_lt_test\.txt in .*lists or up to 3 folders below"):
         read(lists, images)
@@ -179,7 +179,7 @@ def test_paths_of_nus_wide_may_have_backslashes(nus):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (None, "no class_split.pkl with the lists; no rule says"),
         (Attack(), "class_split.pkl .*copy it again, because no rule"),
@@ -189,10 +189,10 @@ def test_paths_of_nus_wide_may_have_backslashes(nus):
         ({"head": {2}, "middle": {0}, "rest": {1}}, "does not put each"),
     ],
 )
-def test_groups_of_nus_wide_cannot_be_done_without(nus, content, said):
+def test_groups_of_nus_wide_cannot_be_done_without(nus, content, message):
     if content is not None:
         dump(nus / "appendix/nuswide/class_split.pkl", content)
-    with pytest.raises(UserError, match=f"(?i){said}"):
+    with pytest.raises(UserError, match=f"(?i){message}"):
         read(nus / "appendix", nus / "data", "nuswide_lt")
 
 
@@ -214,8 +214,8 @@ def test_the_real_lists_of_voc(real):
     listing = read(trees.REFERENCE, real)
     train, test = listing.splits["train"], listing.splits["test"]
     counts = class_counts(train.states).astype(int)
-    said = "6 34 8 14 154 17 249 29 479 4 240 48 11 20 775 100 5 82 7 64"
-    assert (len(train.ids), len(test.ids)) == (1142, 4952) and " ".join(map(str, counts)) == said
+    published = "6 34 8 14 154 17 249 29 479 4 240 48 11 20 775 100 5 82 7 64"
+    assert (len(train.ids), len(test.ids)) == (1142, 4952) and " ".join(map(str, counts)) == published
     assert [int(mask.sum()) for mask in class_groups(counts).values()] == [6, 6, 8]
     assert listing.notes == [] and listing.class_names[1] == "bicycle" and listing.class_names[19] == "tvmonitor"
 

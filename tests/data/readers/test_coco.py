@@ -10,7 +10,7 @@ from ltpml_jax.data.listing import Listing
 from ltpml_jax.data.readers import coco
 from ltpml_jax.errors import UserError
 
-NO, YES, MAYBE, NOBODY = 0, 1, 2, 3
+NO, YES, MAYBE, UNKNOWN = 0, 1, 2, 3
 CATEGORIES = [{"id": 90, "name": "tooth brush"}, {"id": 3, "name": "ant"}, {"id": 17, "name": "bee"}]
 
 
@@ -44,12 +44,12 @@ def test_instances_become_labels_and_images_without_any_are_kept(tmp_path):
     assert train.ids == ["40", "7", "9"] and train.paths == ["/photos/d.jpg", "/photos/a.jpg", "/photos/b.png"]
     assert train.states.dtype == np.int8
     assert train.states.tolist() == [[YES, YES, NO], [NO, NO, YES], [NO, NO, NO]]
-    assert listing.notes[0].endswith("labels.json: what it does not say of a class counts as negative.")
+    assert listing.notes[0].endswith("labels.json: a class that it does not list counts as negative.")
 
 
 def test_what_is_not_annotated_can_be_called_unknown(tmp_path):
     states = _read(tmp_path, _instances(), "unknown").splits["train"].states
-    assert states.tolist() == [[YES, YES, NOBODY], [NOBODY, NOBODY, YES], [NOBODY] * 3]
+    assert states.tolist() == [[YES, YES, UNKNOWN], [UNKNOWN, UNKNOWN, YES], [UNKNOWN] * 3]
 
 
 def test_images_can_carry_lists_of_categories_in_four_states(tmp_path):
@@ -58,7 +58,7 @@ def test_images_can_carry_lists_of_categories_in_four_states(tmp_path):
         {"id": "y", "file_name": "y.jpg", "category_ids": [], "unknown_category_ids": [17]},
     ]
     listing = _read(tmp_path, {"images": images, "categories": CATEGORIES})
-    assert listing.splits["train"].states.tolist() == [[MAYBE, YES, MAYBE], [NO, NO, NOBODY]]
+    assert listing.splits["train"].states.tolist() == [[MAYBE, YES, MAYBE], [NO, NO, UNKNOWN]]
 
 
 def test_lvis_images_were_searched_for_some_classes_only(tmp_path):
@@ -67,7 +67,7 @@ def test_lvis_images_were_searched_for_some_classes_only(tmp_path):
         image.update(neg_category_ids=absent, not_exhaustive_category_ids=partly)
         image["coco_url"] = f"http://images.cocodataset.org/train2017/{image.pop('file_name')}"
     listing = _read(tmp_path, content)
-    assert listing.splits["train"].states.tolist() == [[YES, YES, NO], [NOBODY, NOBODY, YES], [NOBODY, NO, NOBODY]]
+    assert listing.splits["train"].states.tolist() == [[YES, YES, NO], [UNKNOWN, UNKNOWN, YES], [UNKNOWN, NO, UNKNOWN]]
     assert listing.splits["train"].paths[0] == "/photos/train2017/d.jpg"
     assert "unknown" in listing.notes[0]
 
@@ -81,8 +81,8 @@ def test_a_class_that_one_file_does_not_have_is_unknown_there(tmp_path):
     files = {"train": _write(tmp_path / "a.json", _instances()), "test": _write(tmp_path / "b.json", other)}
     listing = coco.read_coco(files, "")
     assert listing.class_names == ("tooth brush", "ant", "bee", "cow")
-    assert listing.splits["train"].states[1].tolist() == [NO, NO, YES, NOBODY]
-    assert listing.splits["test"].states.tolist() == [[NOBODY, YES, NOBODY, NO]]
+    assert listing.splits["train"].states[1].tolist() == [NO, NO, YES, UNKNOWN]
+    assert listing.splits["test"].states.tolist() == [[UNKNOWN, YES, UNKNOWN, NO]]
 
 
 @pytest.mark.parametrize("folder", ["", "train2017", "train"])

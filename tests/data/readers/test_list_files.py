@@ -28,7 +28,7 @@ def test_class_lines_may_be_in_any_order(file):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("a 0\nb\n", "line 2: 'b' is not a class name and its index"),
         ("a 0\n1\n", "line 2: '1' is not"),
@@ -40,10 +40,10 @@ def test_class_lines_may_be_in_any_order(file):
         (" \r\n\n", "is empty"),
     ],
 )
-def test_wrong_label_files_are_named_with_their_line(file, text, said):
+def test_wrong_label_files_are_named_with_their_line(file, text, message):
     with pytest.raises(UserError, match="list.txt") as caught:
         read_classes(file(text))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_images_are_read_with_their_classes(file):
@@ -55,7 +55,7 @@ def test_images_are_read_with_their_classes(file):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("a.jpg 0\nb.jpg 3\n", "line 2: there is no class 3; the label file has 3"),
         ("a.jpg 0\nb.jpg -1\n", "line 2: 'b.jpg -1' is not an image path and class indices"),
@@ -66,10 +66,10 @@ def test_images_are_read_with_their_classes(file):
         ("", "is empty"),
     ],
 )
-def test_wrong_lists_are_named_with_their_line(file, text, said):
+def test_wrong_lists_are_named_with_their_line(file, text, message):
     with pytest.raises(UserError, match="list.txt") as caught:
         read_images(file(text), 3)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):

@@ -47,8 +47,8 @@ def test_enormous_sides_without_content_are_refused_before_they_are_walked(tmp_p
     "members", [np.zeros((3, 1), int), np.empty((1000, 0)), [[0], [1], [2]], {0: 1}, "012", 5, [None, 1], [[0], [1, 2]]]
 )
 def test_members_that_are_no_list_of_classes_are_refused(tmp_path, members):
-    said = {"head": members, "middle": [], "tail": []}
-    assert "does not put each of 3 classes" in refused(tmp_path, "class_split.pkl", said, True)
+    groups = {"head": members, "middle": [], "tail": []}
+    assert "does not put each of 3 classes" in refused(tmp_path, "class_split.pkl", groups, True)
 
 
 @pytest.mark.parametrize("kind", [set, frozenset, list, tuple, np.array])

@@ -31,7 +31,7 @@ def test_the_reference_caches_are_read_in_all_their_types(tmp_path, dtype):
     "value",
     [TABLE, {"labels": TABLE}, [TABLE], None],
 )
-def test_other_contents_are_told(tmp_path, value):
+def test_other_contents_are_named(tmp_path, value):
     path = saved(tmp_path / "some.npy", value)
     with pytest.raises(UserError, match=r"some\.npy holds no dict with 'partial_labels'; "):
         reference_cache.read_table(path)
@@ -40,7 +40,7 @@ def test_other_contents_are_told(tmp_path, value):
 @pytest.mark.parametrize(
     "value", [TABLE * 2, TABLE * 0.5, TABLE[0], TABLE[:, None, None], "abc", [[1], [1, 0]], TABLE * np.nan]
 )
-def test_other_tables_are_told(tmp_path, value):
+def test_other_tables_are_named(tmp_path, value):
     path = saved(tmp_path / "some.npy", {"partial_labels": value})
     with pytest.raises(UserError, match=r"it must be 0s and 1s of shape \[N, 1, C\]"):
         reference_cache.read_table(path)
@@ -53,7 +53,7 @@ def test_rows_are_put_in_the_order_of_a_dataset(tmp_path):
     assert (reference_cache.reorder(TABLE, listed, ["c"]) == TABLE[[1]]).all()
 
 
-def test_lists_that_do_not_fit_are_told(tmp_path):
+def test_lists_that_do_not_fit_are_named(tmp_path):
     listed = tmp_path / "list.txt"
     wrong = {"a.jpg\nb.jpg": "names 2 images, the candidate sets have 3 rows", "a.jpg\nb.jpg\na.png": "names 'a' twice"}
     for text, sentence in (wrong | {"a.jpg\nb.jpg\nd.jpg": "lacks 1 images of the dataset, first 'c'"}).items():

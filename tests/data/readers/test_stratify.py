@@ -1,4 +1,4 @@
-"""Stratified splits: nothing lost, nothing double, every class in proportion and in training, one hash for ever."""
+"""Stratified splits: nothing lost, nothing double, every class in proportion and in training, one permanent hash."""
 
 import hashlib
 import time
@@ -10,7 +10,7 @@ from ltpml_jax.data.listing import ListedSplit, Listing
 from ltpml_jax.data.readers import stratify
 from ltpml_jax.errors import UserError
 
-NO, YES, MAYBE, NOBODY = 0, 1, 2, 3
+NO, YES, MAYBE, UNKNOWN = 0, 1, 2, 3
 
 
 def _listing(states: np.ndarray) -> Listing:
@@ -57,7 +57,7 @@ def test_every_class_has_its_share_within_one_image_where_random_splits_are_far_
 def test_candidates_count_as_their_share():
     states = _long_tailed(5000, 40)
     states[(np.random.default_rng(1).random(states.shape) < 0.05) & (states == NO)] = MAYBE
-    states[(np.random.default_rng(2).random(states.shape) < 0.05) & (states == NO)] = NOBODY
+    states[(np.random.default_rng(2).random(states.shape) < 0.05) & (states == NO)] = UNKNOWN
     weights = (states == YES) + (states == MAYBE) / np.maximum((states == MAYBE).sum(1, keepdims=True), 1)
     held = stratify.assign(states, [4000, 1000], seed=0) == 1
     at_random = np.random.default_rng(0).permutation(5000) < 1000
@@ -87,7 +87,7 @@ def test_a_test_split_gives_way_to_the_last_training_image_of_a_class():
 
 
 def test_images_without_labels_fill_up_the_splits():
-    listing = stratify.split(_listing(np.full((10, 3), NOBODY, np.int8)), 0.3, 0.2, seed=0)
+    listing = stratify.split(_listing(np.full((10, 3), UNKNOWN, np.int8)), 0.3, 0.2, seed=0)
     assert _sizes(listing) == {"train": 5, "test": 3, "validation": 2}
 
 
@@ -95,7 +95,7 @@ def test_the_split_follows_the_seed_and_is_pinned():
     rows, columns = np.indices((300, 9))
     states = np.where((rows * 7 + columns * 5) % (columns + 3) == 0, YES, NO).astype(np.int8)
     states[::7, 3] = MAYBE
-    states[::5, 4] = NOBODY
+    states[::5, 4] = UNKNOWN
     homes = stratify.assign(states, [210, 60, 30], seed=5)
     np.testing.assert_array_equal(homes, stratify.assign(states, [210, 60, 30], seed=5))
     assert (homes != stratify.assign(states, [210, 60, 30], seed=6)).any()

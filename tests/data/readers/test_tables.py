@@ -11,7 +11,7 @@ from ltpml_jax.data.listing import Listing
 from ltpml_jax.data.readers import tables
 from ltpml_jax.errors import UserError
 
-NO, YES, MAYBE, NOBODY = 0, 1, 2, 3
+NO, YES, MAYBE, UNKNOWN = 0, 1, 2, 3
 
 
 def _csv(folder: pathlib.Path, content: str | bytes, unlisted: str | None = None) -> Listing:
@@ -33,7 +33,7 @@ def _states(listing: Listing, split: str = "train") -> list:
 def test_one_column_a_class_has_four_states_and_keeps_the_order_of_the_header(tmp_path):
     listing = _csv(tmp_path, "zebra,path,apple\n1,a.jpg,0\n?,b/c.jpg,\n")
     assert listing.class_names == ("zebra", "apple")
-    assert _states(listing) == [[YES, NO], [MAYBE, NOBODY]]
+    assert _states(listing) == [[YES, NO], [MAYBE, UNKNOWN]]
     assert listing.splits["train"].states.dtype == np.int8
     assert listing.splits["train"].paths == ["/photos/a.jpg", "/photos/b/c.jpg"]
     assert listing.splits["train"].ids == ["a.jpg", "b/c.jpg"]
@@ -41,17 +41,17 @@ def test_one_column_a_class_has_four_states_and_keeps_the_order_of_the_header(tm
 
 def test_a_class_without_any_positive_stays_a_class(tmp_path):
     listing = _csv(tmp_path, "path,cat,dog\na.jpg,1,\nb.jpg,1,\n")
-    assert listing.class_names == ("cat", "dog") and _states(listing) == [[YES, NOBODY]] * 2
+    assert listing.class_names == ("cat", "dog") and _states(listing) == [[YES, UNKNOWN]] * 2
 
 
 def test_lists_have_four_states_and_sorted_classes(tmp_path):
     text = "path,positive,candidates,negative,unknown\na.jpg,dog;cat,ant,bee,\nb.jpg,,,ant;bee;cat,dog\n"
     listing = _csv(tmp_path, text)
     assert listing.class_names == ("ant", "bee", "cat", "dog")
-    assert _states(listing) == [[MAYBE, NO, YES, YES], [NO, NO, NO, NOBODY]]
+    assert _states(listing) == [[MAYBE, NO, YES, YES], [NO, NO, NO, UNKNOWN]]
 
 
-@pytest.mark.parametrize(("unlisted", "state"), [("negative", NO), ("unknown", NOBODY)])
+@pytest.mark.parametrize(("unlisted", "state"), [("negative", NO), ("unknown", UNKNOWN)])
 def test_what_a_row_does_not_list_is_what_the_caller_says(tmp_path, unlisted, state):
     listing = _csv(tmp_path, "path,labels\na.jpg,cat\nb.jpg,dog; cat ;\nc.jpg,\n", unlisted)
     assert _states(listing) == [[YES, state], [YES, YES], [state, state]]
@@ -59,7 +59,7 @@ def test_what_a_row_does_not_list_is_what_the_caller_says(tmp_path, unlisted, st
 
 def test_what_a_row_does_not_list_is_never_silently_negative(tmp_path):
     with pytest.raises(
-        UserError, match=r"line 3 .*nothing of the class 'cat'.*--unlisted=negative.*--unlisted=unknown"
+        UserError, match=r"line 3 .*does not list the class 'cat'.*--unlisted=negative.*--unlisted=unknown"
     ):
         _csv(tmp_path, "path,labels\na.jpg,cat;dog\nb.jpg,dog\n")
     with pytest.raises(UserError, match="--unlisted is 'maybe'"):
@@ -71,7 +71,7 @@ def test_bom_crlf_blank_lines_quotes_commas_and_unicode_are_read(tmp_path):
     listing = _csv(tmp_path, text)
     assert listing.class_names == ("cup, mug", 'say "hi"', "Fußgänger")
     assert listing.splits["train"].paths == ["/photos/a, b.jpg", "/photos/c.jpg"]
-    assert _states(listing) == [[YES, NO, MAYBE], [NOBODY, YES, NO]]
+    assert _states(listing) == [[YES, NO, MAYBE], [UNKNOWN, YES, NO]]
 
 
 def test_names_that_look_the_same_are_one_class(tmp_path):
@@ -106,7 +106,7 @@ def test_absolute_paths_and_urls_stay_and_relative_ones_are_tidied(tmp_path):
 
 def test_annotators_agree_disagree_or_do_not_look(tmp_path):
     text = (
-        "path,annotator,all,none,some,unsure,one,nobody\n"
+        "path,annotator,all,none,some,unsure,one,unjudged\n"
         "b.jpg,ann,1,0,1,?,1,\n"
         "a.jpg,ann,0,0,0,0,0,0\n"
         "b.jpg,bob,1,0,0,1,,\n"
@@ -114,7 +114,7 @@ def test_annotators_agree_disagree_or_do_not_look(tmp_path):
     )
     listing = _csv(tmp_path, text)
     assert listing.splits["train"].paths == ["/photos/b.jpg", "/photos/a.jpg"]
-    assert _states(listing) == [[YES, NO, MAYBE, MAYBE, YES, NOBODY], [NO] * 6]
+    assert _states(listing) == [[YES, NO, MAYBE, MAYBE, YES, UNKNOWN], [NO] * 6]
 
 
 def test_the_order_of_annotators_makes_no_difference():
@@ -126,8 +126,8 @@ def test_the_order_of_annotators_makes_no_difference():
     np.testing.assert_array_equal(tables.merge_annotators(images[order], states[order]), merged)
     for image in range(20):
         for number in range(5):
-            said = set(states[images == image, number].tolist()) - {NOBODY}
-            assert merged[image, number] == (said.pop() if len(said) == 1 else MAYBE if said else NOBODY)
+            judged = set(states[images == image, number].tolist()) - {UNKNOWN}
+            assert merged[image, number] == (judged.pop() if len(judged) == 1 else MAYBE if judged else UNKNOWN)
 
 
 def test_parquet_has_lists_numbers_truth_values_and_categories(tmp_path):
@@ -142,8 +142,8 @@ def test_parquet_has_lists_numbers_truth_values_and_categories(tmp_path):
         "s": ["?", "1", None],
     }
     listing = _parquet(tmp_path, columns)
-    assert _states(listing) == [[YES, YES, YES, MAYBE], [NOBODY, NO, NOBODY, NOBODY]]
-    assert _states(listing, "test") == [[NO, NOBODY, NO, YES]]
+    assert _states(listing) == [[YES, YES, YES, MAYBE], [UNKNOWN, NO, UNKNOWN, UNKNOWN]]
+    assert _states(listing, "test") == [[NO, UNKNOWN, NO, YES]]
 
 
 def test_parquet_mistakes_name_the_row_or_the_column(tmp_path):

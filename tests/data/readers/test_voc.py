@@ -9,7 +9,7 @@ from ltpml_jax.data.labels import LabelState
 from ltpml_jax.data.readers import voc
 from ltpml_jax.errors import UserError
 
-NO, YES, MAYBE, NOBODY = 0, 1, 2, 3
+NO, YES, MAYBE, UNKNOWN = 0, 1, 2, 3
 
 
 def _object(name: str, difficult: int = 0) -> str:
@@ -49,7 +49,7 @@ def test_objects_become_labels_and_difficult_ones_candidates(tmp_path):
 
 def test_the_caller_may_choose_what_difficult_and_missing_objects_mean(tmp_path):
     listing = voc.read_voc(_tree(tmp_path), "/photos", "unknown", difficult=LabelState.POSITIVE)
-    assert listing.splits["train"].states.tolist() == [[YES, NOBODY, YES], [NOBODY, YES, YES], [NOBODY] * 3]
+    assert listing.splits["train"].states.tolist() == [[YES, UNKNOWN, YES], [UNKNOWN, YES, YES], [UNKNOWN] * 3]
     assert listing.splits["train"].paths[0] == "/photos/1.jpg"
 
 

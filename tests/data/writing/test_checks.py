@@ -1,4 +1,4 @@
-"""Faults of image files: each kind of damage is found and said in a few words."""
+"""Faults of image files: each kind of damage is found and named in a few words."""
 
 import io
 
@@ -46,7 +46,7 @@ def test_a_jpeg_without_its_last_byte_is_found():
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "reason"),
     [
         (b"", "the file is empty"),
         (b"<html>404 not found</html>", "not an image file"),
@@ -55,8 +55,8 @@ def test_a_jpeg_without_its_last_byte_is_found():
         (encoded("BMP"), "a BMP file, neither JPEG nor PNG"),
     ],
 )
-def test_other_files_are_named(data, said):
-    assert checks.fault(data) == said
+def test_other_files_are_named(data, reason):
+    assert checks.fault(data) == reason
 
 
 def test_an_image_that_would_fill_the_memory_is_refused():

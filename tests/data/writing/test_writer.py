@@ -129,8 +129,8 @@ def test_bad_images_stop_it_all_named_and_good_shards_stay(tree, several, tmp_pa
     with pytest.raises(UserError) as caught:
         writer.write("mine", listing_of(root), tmp_path / "out", jobs=2)
     home = tmp_path / "out" / "lt_pml" / "mine"
-    said = str(caught.value)
-    assert "Of 40 images, 1 are missing and 2 corrupt" in said and "--skip-bad" in said and str(home) in said
+    message = str(caught.value)
+    assert "Of 40 images, 1 are missing and 2 corrupt" in message and "--skip-bad" in message and str(home) in message
     named = (home / "bad_images.txt").read_text().splitlines()
     assert named[0] == f"{root}/3.jpg: missing" and named[2] == f"{root}/33.jpg: not an image file"
     assert named[1].startswith(f"{root}/8.jpg: ") and "truncated" in named[1]
@@ -158,7 +158,7 @@ def test_bad_images_can_be_left_out(tree, several, tmp_path):
     assert metadata["notes"][0] == "a note" and "skipped images change class counts in train" in metadata["notes"][1]
 
 
-def test_a_mended_image_is_all_that_is_written_again(tree, several, tmp_path):
+def test_a_replaced_image_is_all_that_is_written_again(tree, several, tmp_path):
     root = copy_of(tree, tmp_path / "images")
     trees.replace(root / "39.jpg", b"")
     with pytest.raises(UserError, match="0 are missing and 1 corrupt"):
@@ -204,7 +204,7 @@ def test_a_full_disk_is_named(tree, several, tmp_path):
     script.write_text(script.read_text().replace("    shards.LEAST", f"    {LIMIT}\n    shards.LEAST"))
     done = run_script(script, tree, tmp_path / "out", 1)
     assert (
-        done.returncode == 1 and "UserError: Cannot write" in done.stderr and "the same command goes on" in done.stderr
+        done.returncode == 1 and "UserError: Cannot write" in done.stderr and "the same command resumes" in done.stderr
     )
     writer.write("mine", listing_of(tree), tmp_path / "out", jobs=1)
 
@@ -229,7 +229,7 @@ def run_script(script: Path, *arguments: object) -> subprocess.CompletedProcess:
     return subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, timeout=60)
 
 
-def test_killed_at_any_moment_it_goes_on_and_ends_the_same(tree, several, tmp_path):
+def test_killed_at_any_moment_it_resumes_and_ends_the_same(tree, several, tmp_path):
     script = tmp_path / "run.py"
     script.write_text(RUN)
     root = Path(__file__).parents[3]
