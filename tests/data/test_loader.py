@@ -45,7 +45,7 @@ LISTS = ClassLists.of(LabelRows(LABELS, np.arange(N), "negative"))
 TABLE = LABELS | (np.arange(N)[:, None] % C == np.arange(C)).astype(np.int8)
 
 
-def train_parts(
+def reader(
     workers=0, threads=1, seed=0, spec=SPEC, kind="class_aware", records=None, places=slice(0, B), skip=False
 ) -> grain.IterDataset:
     order = sampler.EpochOrders(kind, LISTS, length=4 * B, epochs=2, seed=seed)
@@ -60,7 +60,7 @@ def digests(batches) -> list[str]:
 
 @pytest.fixture(scope="module")
 def expected() -> list[dict]:
-    return list(train_parts())
+    return list(reader())
 
 
 def assert_equal(batches: list[dict], others: list[dict]) -> None:
@@ -86,7 +86,7 @@ def test_batches_have_the_order_the_table_and_the_types(expected):
 
 
 def test_without_augmentation_the_pixels_are_those_of_the_record():
-    for batch in train_parts(spec=PLAIN):
+    for batch in reader(spec=PLAIN):
         np.testing.assert_array_equal(batch["image"], [pixels(row, 24) for row in batch["index"]])
 
 
@@ -94,7 +94,7 @@ def test_a_position_fixes_crop_and_flip():
     """As written out here; runs that were made before could not be made again if any of this changed."""
     spec = loader.AugmentSpec(20, 0.5, (0.5, 2.0), 0.5, augment.opencv)
     order = sampler.EpochOrders("class_aware", LISTS, length=4 * B, epochs=2, seed=7)
-    served = np.concatenate([batch["image"] for batch in train_parts(seed=7, spec=spec)])
+    served = np.concatenate([batch["image"] for batch in reader(seed=7, spec=spec)])
     for position, image in enumerate(served):
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((7, 3, position))))
         while True:
@@ -109,7 +109,7 @@ def test_a_position_fixes_crop_and_flip():
 
 def test_the_settings_of_resizing_see_the_same_crops_and_make_other_pixels():
     opencv, pillow, fast = (
-        list(train_parts(spec=loader.AugmentSpec(12, 0.8, (0.5, 2.0), 0.5, resize)))
+        list(reader(spec=loader.AugmentSpec(12, 0.8, (0.5, 2.0), 0.5, resize)))
         for resize in augment.RESIZES.values()
     )
     assert_equal(fast, opencv)  # PNG
@@ -121,7 +121,7 @@ def test_each_position_is_augmented_anew_and_every_seed_otherwise(expected):
     seen = [image for batch in expected for row, image in zip(batch["index"], batch["image"], strict=True) if row == 0]
     assert len(seen) > 2
     assert len({image.tobytes() for image in seen}) == len(seen)
-    other = list(train_parts(seed=1))
+    other = list(reader(seed=1))
     assert not set(digests(expected)) & set(digests(other))
 
 
@@ -130,13 +130,13 @@ def test_the_digest_depends_on_ids_and_on_pixels(expected):
         def __getitem__(self, row: int) -> dict:
             return {**super().__getitem__(row), "id": f"other-{row}"}
 
-    assert not set(digests(train_parts(records=Renamed()))) & set(digests(expected))
-    assert not set(digests(train_parts(spec=PLAIN))) & set(digests(expected))
+    assert not set(digests(reader(records=Renamed()))) & set(digests(expected))
+    assert not set(digests(reader(spec=PLAIN))) & set(digests(expected))
 
 
 @pytest.mark.parametrize("workers,threads", [(0, 0), (0, 4), (1, 4), (2, 1)])
 def test_workers_and_threads_change_nothing(expected, workers, threads):
-    iterator = iter(train_parts(workers, threads))
+    iterator = iter(reader(workers, threads))
     assert_equal(list(iterator), expected)
     with pytest.raises(StopIteration):
         next(iterator)
@@ -145,19 +145,19 @@ def test_workers_and_threads_change_nothing(expected, workers, threads):
 
 @pytest.mark.parametrize("done", [0, 3, 4, 8])
 def test_a_restored_iterator_continues_with_the_same_batches(expected, done):
-    first = iter(train_parts(threads=2))
+    first = iter(reader(threads=2))
     for _ in range(done):
         next(first)
     state = json.loads(json.dumps(first.get_state()))
     assert state == {"next_batch": done}
-    second = iter(train_parts(threads=1))
+    second = iter(reader(threads=1))
     second.set_state(state)
     assert_equal(list(second), expected[done:])
     assert_equal(list(first), expected[done:])  # asking for the state disturbs nothing
 
 
 def test_an_iterator_can_be_set_back_and_to_another_number_of_workers(expected):
-    iterator = iter(train_parts(workers=2, threads=1))
+    iterator = iter(reader(workers=2, threads=1))
     assert_equal([next(iterator) for _ in range(3)], expected[:3])
     iterator.set_state({"next_batch": 1})
     assert_equal([next(iterator) for _ in range(2)], expected[1:3])
@@ -165,22 +165,22 @@ def test_an_iterator_can_be_set_back_and_to_another_number_of_workers(expected):
     iterator.close()
     with pytest.raises(ValueError, match="closed"):
         next(iterator)
-    threaded = iter(train_parts(threads=2))
+    threaded = iter(reader(threads=2))
     threaded.set_state(state)
     assert_equal(list(threaded), expected[3:])
 
 
 def test_a_state_of_a_longer_run_is_refused():
     with pytest.raises(ValueError, match="no batch 9 in a run of 8"):
-        iter(train_parts()).set_state({"next_batch": 9})
+        iter(reader()).set_state({"next_batch": 9})
 
 
 @pytest.mark.parametrize("workers,count", [(0, 3), (2, 3), (2, 5)])
 def test_a_fresh_process_that_parses_no_flags_continues_and_ends(expected, workers, count):
     """With workers it must end on its own too, at the end of the run and while they still read ahead."""
     code = (
-        "from tests.data.test_loader_batches import *\n"
-        f"iterator = iter(train_parts({workers}, 2))\n"
+        "from tests.data.test_loader import *\n"
+        f"iterator = iter(reader({workers}, 2))\n"
         "iterator.set_state(json.loads(sys.argv[1]))\n"
         f"print(json.dumps(digests(next(iterator) for _ in range({count}))))\n"
         "next(iterator, None) if iterator.get_state() == {'next_batch': 8} else None\n"
@@ -194,21 +194,21 @@ def test_a_fresh_process_that_parses_no_flags_continues_and_ends(expected, worke
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_damaged_image_is_named(workers):
-    iterator = iter(train_parts(workers, 2, kind="shuffle", records=Pictures(broken=20)))
+    iterator = iter(reader(workers, 2, kind="shuffle", records=Pictures(broken=20)))
     with pytest.raises(UserError, match=r"'picture-20' \(index 20\).*prepare the dataset again, or .*skip"):
         list(iterator)
     iterator.close()
 
 
 def test_the_parts_of_processes_make_up_the_batch(expected):
-    parts = [list(train_parts(places=places)) for places in (slice(0, 1), slice(1, 4), slice(4, B))]
+    parts = [list(reader(places=places)) for places in (slice(0, 1), slice(1, 4), slice(4, B))]
     joined = [{name: np.concatenate([part[name] for part in at]) for name in at[0]} for at in zip(*parts, strict=True)]
     assert_equal(joined, expected)
 
 
 def test_a_skipped_image_gives_its_place_to_the_next_one():
     plain, holed = (
-        list(train_parts(kind="shuffle", records=Pictures(broken=broken), skip=True)) for broken in (None, 20)
+        list(reader(kind="shuffle", records=Pictures(broken=broken), skip=True)) for broken in (None, 20)
     )
     unreadable = np.concatenate([batch["unreadable"] for batch in holed])
     index, before = (np.concatenate([batch["index"] for batch in batches]) for batches in (holed, plain))
@@ -226,9 +226,9 @@ def test_a_skipped_image_gives_its_place_to_the_next_one():
 def test_a_part_continues_past_images_that_are_another_processes():
     """The next image is that of the next global position, whoever's part it lies in."""
     records = Pictures(broken=20)
-    whole = list(train_parts(kind="shuffle", records=records, skip=True))
+    whole = list(reader(kind="shuffle", records=records, skip=True))
     parts = [
-        list(train_parts(kind="shuffle", records=records, skip=True, places=at)) for at in (slice(0, 3), slice(3, B))
+        list(reader(kind="shuffle", records=records, skip=True, places=at)) for at in (slice(0, 3), slice(3, B))
     ]
     joined = [{name: np.concatenate([part[name] for part in at]) for name in at[0]} for at in zip(*parts, strict=True)]
     assert_equal(joined, whole)
@@ -240,7 +240,7 @@ def test_a_dataset_of_which_nothing_can_be_read_is_an_error_even_when_skipping()
             raise RuntimeError("bad block")
 
     with pytest.raises(UserError, match="record .* cannot be read: bad block"):
-        list(train_parts(records=Broken(), skip=True))
+        list(reader(records=Broken(), skip=True))
 
 
 WHOLE = BatchPart(8, slice(0, 8), False)
