@@ -144,24 +144,32 @@ def announce(run: Experiment) -> None:
 
 
 def take_steps(run: Experiment, manager: ocp.CheckpointManager, state: TrainState, iterator: Any) -> None:
-    """Take all steps that are left. Within an epoch the host only waits for steps that are AHEAD back.
+    """Take all steps that are left.
 
     Raises PreemptedError where SIGTERM comes, after the state is saved.
     """
+    step, per_epoch = int(state.step), run.task.steps_per_epoch
+    with contextlib.closing(MetricsLog(run.workdir, step, writes=processes.is_first())) as records:
+        if step and step % per_epoch == 0 and unsummed(records, step):  # SIGTERM came in its validation
+            manager.delete(step)
+            end_epoch(run, manager, records, state, iterator)
+        if step < run.config.train.epochs * per_epoch:
+            loop(run, manager, records, state, iterator)
+        else:
+            watchdog.started()
+
+
+def loop(
+    run: Experiment, manager: ocp.CheckpointManager, records: MetricsLog, state: TrainState, iterator: Any
+) -> None:
+    """From the state to the end of the run. Within an epoch the host only waits for steps that are AHEAD back."""
     config, per_epoch = run.config, run.task.steps_per_epoch
     step, total = int(state.step), config.train.epochs * per_epoch
-    records = MetricsLog(run.workdir, step, writes=processes.is_first())
-    if step and step % per_epoch == 0 and unsummed(records, step):  # SIGTERM came in its validation
-        manager.delete(step)
-        end_epoch(run, manager, records, state, iterator)
-    if step >= total:
-        watchdog.started()
-        return records.close()
     progress = Progress(total, config.data.batch_size, sys.stderr if processes.is_first() else io.StringIO())
     feed = loader.train_feed(config, run.task, run.mesh, iterator)
     log.info("Compiling the step")
     advance, steps = compile_step(run), Steps(run, records, feed, progress)
-    try:
+    with contextlib.closing(progress):
         while step < total:
             batch, broadcasts = next(feed)
             watchdog.beat(f"batch {step + 1} read")
@@ -180,9 +188,6 @@ def take_steps(run: Experiment, manager: ocp.CheckpointManager, state: TrainStat
                 records.scalar("images_per_second", progress.speed(step), step)
             if steps.stop:
                 raise preemption.PreemptedError
-    finally:
-        progress.close()
-        records.close()
 
 
 def unsummed(records: MetricsLog, step: int) -> bool:

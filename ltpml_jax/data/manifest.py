@@ -5,10 +5,8 @@ with `origin` (how the states were made) and the `sha256`. It has no objects and
 loaded stays in it. Equal content gives equal bytes.
 """
 
-import contextlib
 import hashlib
 import json
-import os
 import re
 import shlex
 import stat
@@ -26,6 +24,7 @@ from ltpml_jax.data import prepared
 from ltpml_jax.data.labels import LabelState, blocks
 from ltpml_jax.data.writing.locations import check_reachable, is_remote, measure
 from ltpml_jax.errors import UserError
+from ltpml_jax.runtime.files import replacing
 
 SUFFIX = ".safetensors"
 _KEY = "ltpml_jax"  # one entry, as safetensors writes several in an order of chance
@@ -63,21 +62,16 @@ def save(path: epath.PathLike, table: np.ndarray, origin: dict[str, Any]) -> Man
     found = Manifest(table, json.loads(_json(origin)), digest(table))
     entry = _json({"origin": origin, "sha256": _checksum(found)})
     check_reachable(path)
-    home = _cache() if is_remote(path) else Path(path.parent)
-    unfinished = home / f".incomplete.{path.name}"
     try:
-        unfinished.touch()
-        mode = unfinished.stat().st_mode
-        save_file({"table": table}, unfinished, {_KEY: entry})
-        unfinished.chmod(mode)  # safetensors leaves a file that its owner alone can read
-        if is_remote(path):
-            epath.Path(unfinished).copy(path, overwrite=True)
-            unfinished.unlink()
-        else:
-            unfinished.replace(path)
+        with replacing(_cache() / path.name if is_remote(path) else Path(path)) as scratch:
+            scratch.touch()
+            mode = scratch.stat().st_mode
+            save_file({"table": table}, scratch, {_KEY: entry})
+            scratch.chmod(mode)  # safetensors leaves a file that its owner alone can read
+            if is_remote(path):
+                epath.Path(scratch).copy(path, overwrite=True)
+                scratch.unlink()
     except (OSError, SafetensorError) as error:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
         raise UserError(f"{path} cannot be written ({error}); name a file in a writable folder.") from None
     return found
 
@@ -151,9 +145,8 @@ def _local(path: epath.Path) -> Path:
         raise UserError(f"The manifest {path} cannot be read (there is no such file); {_MAKE}.")
     copy = _cache() / f"{hashlib.sha256(f'{path} {found}'.encode()).hexdigest()[:32]}{SUFFIX}"
     if not copy.exists():
-        unfinished = copy.with_name(f".incomplete.{os.getpid()}.{copy.name}")
-        path.copy(unfinished, overwrite=True)
-        unfinished.replace(copy)
+        with replacing(copy) as scratch:
+            path.copy(scratch, overwrite=True)
     return _regular(copy)
 
 

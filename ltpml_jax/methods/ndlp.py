@@ -178,12 +178,7 @@ def ndlp(settings: NDLPSettings, db: DBSettings, plan: Plan, parts: NDLPParts = 
 
     Raises ValueError for a mixup_block that does not divide the batch.
     """
-    block = settings.mixup_block
-    if block and plan.batch_size % block:
-        raise ValueError(
-            f"config.ndlp.mixup_block is {block}; it must be 0 or a divisor of config.data.batch_size, "
-            f"which is {plan.batch_size}"
-        )
+    block = checked_block(settings.mixup_block, plan.batch_size)
 
     def first(forward: Forward, context: Context, carry: None):
         shared: NDLPShared = context.shared
@@ -213,6 +208,16 @@ def ndlp(settings: NDLPSettings, db: DBSettings, plan: Plan, parts: NDLPParts = 
         update=lambda context, carry: update(context, carry, settings, parts),
         beliefs=lambda shared, rows: (rows, pseudo_labels(shared, rows, settings, parts)[1]),
     )
+
+
+def checked_block(block: int, batch_size: int) -> int:
+    """A mixup_block that divides the batch, or 0; ValueError for another."""
+    if block and batch_size % block:
+        raise ValueError(
+            f"config.ndlp.mixup_block is {block}; it must be 0 or a divisor of config.data.batch_size, "
+            f"which is {batch_size}"
+        )
+    return block
 
 
 def pseudo_labels(

@@ -69,10 +69,7 @@ def write_info(
     )
     info.set_file_format(SUFFIX)
     template = naming.ShardedFileTemplate(
-        data_dir=folder,
-        template=naming.DEFAULT_FILENAME_TEMPLATE,
-        dataset_name=DATASET,
-        filetype_suffix=SUFFIX,
+        data_dir=folder, template=naming.DEFAULT_FILENAME_TEMPLATE, dataset_name=DATASET, filetype_suffix=SUFFIX
     )
     infos = [
         splits.SplitInfo(

@@ -61,14 +61,27 @@ def write(
             return Written(_already(folder, plan), True)
         entries = {"name": name, "plan": plan, "arguments": dict(arguments or {})}
         try:
-            rest, skipped = _write_shards(listing, files, home, jobs, skip_bad)
-            notes = [*listing.notes, *bad.changes(listing, rest)]
-            metadata_files.write_info(home / "incomplete", name, rest)
-            metadata = metadata_files.write(home / "incomplete", rest, {**entries, "skipped": skipped, "notes": notes})
-            _publish(home, folder)
+            return Written(_make(listing, files, home, folder, entries, jobs, skip_bad), False)
         except OSError as error:
             raise UserError(f"Cannot write {folder} ({error}); fix that, and the same command resumes.") from error
-    return Written(metadata, False)
+
+
+def _make(
+    listing: Listing,
+    files: dict[str, list[File]],
+    home: Path,
+    folder: epath.Path,
+    entries: dict[str, Any],
+    jobs: int,
+    skip_bad: bool,
+) -> dict[str, Any]:
+    """Makes the dataset in `home` and shows it as `folder`; returns its metadata, which has the `entries`."""
+    rest, skipped = _write_shards(listing, files, home, jobs, skip_bad)
+    notes = [*listing.notes, *bad.changes(listing, rest)]
+    metadata_files.write_info(home / "incomplete", entries["name"], rest)
+    metadata = metadata_files.write(home / "incomplete", rest, {**entries, "skipped": skipped, "notes": notes})
+    _publish(home, folder)
+    return metadata
 
 
 def _already(folder: epath.Path, plan: str) -> dict[str, Any]:
