@@ -109,8 +109,7 @@ def test_a_position_fixes_crop_and_flip():
 
 def test_the_settings_of_resizing_see_the_same_crops_and_make_other_pixels():
     opencv, pillow, fast = (
-        list(reader(spec=loader.AugmentSpec(12, 0.8, (0.5, 2.0), 0.5, resize)))
-        for resize in augment.RESIZES.values()
+        list(reader(spec=loader.AugmentSpec(12, 0.8, (0.5, 2.0), 0.5, resize))) for resize in augment.RESIZES.values()
     )
     assert_equal(fast, opencv)  # PNG
     assert not set(digests(pillow)) & set(digests(opencv))
@@ -207,9 +206,7 @@ def test_the_parts_of_processes_make_up_the_batch(expected):
 
 
 def test_a_skipped_image_gives_its_place_to_the_next_one():
-    plain, holed = (
-        list(reader(kind="shuffle", records=Pictures(broken=broken), skip=True)) for broken in (None, 20)
-    )
+    plain, holed = (list(reader(kind="shuffle", records=Pictures(broken=broken), skip=True)) for broken in (None, 20))
     unreadable = np.concatenate([batch["unreadable"] for batch in holed])
     index, before = (np.concatenate([batch["index"] for batch in batches]) for batches in (holed, plain))
     np.testing.assert_array_equal(unreadable, np.where(before == 20, 20, -1))
@@ -227,9 +224,7 @@ def test_a_part_goes_on_past_images_that_are_another_processes():
     """The next image is that of the next global position, whoever's part it lies in."""
     records = Pictures(broken=20)
     whole = list(reader(kind="shuffle", records=records, skip=True))
-    parts = [
-        list(reader(kind="shuffle", records=records, skip=True, places=at)) for at in (slice(0, 3), slice(3, B))
-    ]
+    parts = [list(reader(kind="shuffle", records=records, skip=True, places=at)) for at in (slice(0, 3), slice(3, B))]
     joined = [{name: np.concatenate([part[name] for part in at]) for name in at[0]} for at in zip(*parts, strict=True)]
     assert_equal(joined, whole)
 
