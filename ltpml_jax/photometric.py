@@ -80,7 +80,8 @@ def distort(key: jax.Array, images: jax.Array, spec: JitterSpec) -> jax.Array:
 
 def normalise(images: jax.Array) -> jax.Array:
     """(x / 255 - mean) / std with ImageNet's constants; [..., 3] in 0..255 to float32."""
-    return (images.astype(jnp.float32) / 255.0 - IMAGENET_MEAN) / IMAGENET_STD
+    mean, std = (channel.reshape((1,) * (images.ndim - 1) + (3,)) for channel in (IMAGENET_MEAN, IMAGENET_STD))
+    return (images.astype(jnp.float32) / 255.0 - mean) / std
 
 
 def _saturate_and_rotate(rgb: list[jax.Array], saturation: jax.Array, degrees: jax.Array) -> list[jax.Array]:

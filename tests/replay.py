@@ -52,7 +52,7 @@ def step_outputs(gold: dict[str, jax.Array], db: losses.DBSettings) -> dict[str,
     phi = ndlp.class_thresholds(total.value, (table != 0).sum(0))
     sharp = ndlp.sharpen(old, gold["gamma"])
     hard = ndlp.hard_labels(sharp, phi)
-    adjusted = logits + losses.class_bias(prior, db)
+    adjusted = logits + losses.class_bias(prior, db)[None]
     loss, mean, grad = loss_and_grad(logits, hard, prior, db)
     corrected = ndlp.correct_labels(old, adjusted, candidates, gold["mu"])
     out = {
@@ -145,7 +145,7 @@ def replay_trajectory(gold: Golden) -> Golden:
 
 def linear(params, rest, images, *, train, mask, dropout_key):
     """The trajectory files' model, in the trainer's forward signature."""
-    return images @ params["W"] + params["b"], rest
+    return images @ params["W"] + params["b"][None], rest
 
 
 def given_pairs(perm: jax.Array):

@@ -31,7 +31,7 @@ def class_bias(prior: Prior, settings: DBSettings) -> jax.Array:
 
 def rebalancing_weight(labels: jax.Array, prior: Prior, settings: DBSettings) -> jax.Array:
     """DB re-balancing weight [B, C] of hard or soft labels [B, C]; an all-zero row weighs 1 + map_alpha."""
-    inverse = 1 / _bounded(prior)
+    inverse = (1 / _bounded(prior))[None]
     repeat = (labels * inverse).sum(-1, keepdims=True)
     empty = repeat <= 0
     # The inner where keeps the division, and so its gradient, finite on rows that the outer one discards.
@@ -48,7 +48,7 @@ def db_focal(logits: jax.Array, labels: jax.Array, prior: Prior, settings: DBSet
     dtype = jnp.promote_types(logits.dtype, jnp.float32)
     logits, labels = logits.astype(dtype), labels.astype(dtype)
     weight = rebalancing_weight(labels, prior, settings)
-    scaled = (logits + class_bias(prior, settings)) * (settings.neg_scale * (1 - labels) + labels)
+    scaled = (logits + class_bias(prior, settings)[None]) * (settings.neg_scale * (1 - labels) + labels)
     bce = optax.sigmoid_binary_cross_entropy(scaled, labels)
     weight = weight * ((1 - labels) / settings.neg_scale + labels)
     return 2 * jnp.square(jnp.expm1(-bce)) * weight * bce

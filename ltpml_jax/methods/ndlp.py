@@ -50,7 +50,7 @@ def class_thresholds(column_sum: jax.Array, candidate_count: jax.Array) -> jax.A
 
 def hard_labels(sharp: jax.Array, thresholds: jax.Array | float) -> jax.Array:
     """Hard labels [B, C] in {0, 1}: sharp > threshold, strictly. A row can be all zero."""
-    return (sharp > thresholds).astype(sharp.dtype)
+    return (sharp > jnp.atleast_2d(thresholds)).astype(sharp.dtype)
 
 
 def select_reliable(sample_loss: jax.Array, hard: jax.Array, distribution: jax.Array, alpha: jax.Array) -> jax.Array:
@@ -62,7 +62,7 @@ def select_reliable(sample_loss: jax.Array, hard: jax.Array, distribution: jax.A
     quota = jnp.maximum(jnp.ceil(distribution * sample_loss.shape[0] * alpha), 1)
     order = jnp.argsort(sample_loss)
     carrier = hard[order] > 0
-    picked = carrier & (jnp.cumsum(carrier, axis=0) <= quota)
+    picked = carrier & (jnp.cumsum(carrier, axis=0) <= quota[None])
     return jnp.zeros_like(sample_loss, bool).at[order].set(picked.any(-1))
 
 
@@ -188,7 +188,7 @@ def ndlp(settings: NDLPSettings, db: DBSettings, plan: Plan, parts: NDLPParts = 
         distribution = epoch_distribution(shared, context.epoch)
         share = alpha(settings, context.epoch, plan.epochs)
         reliable = parts.select_reliable(lax.stop_gradient(loss).mean(-1), hard, distribution, share)
-        adjusted = logits + losses.class_bias(shared.prior, db)
+        adjusted = logits + losses.class_bias(shared.prior, db)[None]
         return loss.mean(), (lax.stop_gradient(NDLPCarry(distribution, sharp, hard, adjusted, reliable)), stats)
 
     def second(forward: Forward, context: Context, carry: NDLPCarry):

@@ -74,7 +74,7 @@ def conv_norm(unit: nnx.Conv, norm: nnx.BatchNorm, x: Array, compute: Compute, m
     stride, kernel = int(unit.strides[0]), unit.kernel[...]  # pyright: ignore
     if compute.fold_norm and not compute.batch_statistics:
         kernel, shift = fold(kernel, norm)
-        return convolve(x, kernel, stride, compute.pointwise_matmul) + shift.astype(x.dtype)
+        return convolve(x, kernel, stride, compute.pointwise_matmul) + shift.astype(x.dtype)[None, None, None]
     y = convolve(x, kernel, stride, compute.pointwise_matmul)
     return normalise(norm, y, compute.batch_statistics, mask).astype(x.dtype)
 
@@ -83,7 +83,7 @@ def fold(kernel: Array, norm: nnx.BatchNorm) -> tuple[Array, Array]:
     """Kernel [h, w, I, O] and bias [O], float32, of a convolution and stored-statistics BatchNorm in one."""
     assert norm.scale is not None and norm.bias is not None
     gain = norm.scale[...] * lax.rsqrt(norm.var[...] + norm.epsilon)
-    return kernel * gain, norm.bias[...] - norm.mean[...] * gain
+    return kernel * gain[None, None, None], norm.bias[...] - norm.mean[...] * gain
 
 
 def convolve(x: Array, kernel: Array, stride: int, pointwise_matmul: bool) -> Array:

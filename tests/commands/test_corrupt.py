@@ -12,6 +12,7 @@ from ltpml_jax.data import corruption, datasets, manifest
 from ltpml_jax.data.labels import LabelState
 from ltpml_jax.errors import UserError
 from tests.helpers import runs
+from tests.helpers.labels import candidate_sets
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def test_every_kind_can_be_made_and_belongs_to_its_dataset(tmp_path, train, kind
 
 def test_the_references_candidates_come_in_by_their_own_list(tmp_path, train):
     ids = [train.records[row]["id"] for row in range(len(train.labels))]
-    table = corruption.draw_candidates(train.labels, 0.3, 0)
+    table = candidate_sets(train.labels, 0.3, 0)
     order = np.random.default_rng(0).permutation(len(ids))
     cache, listed, out = (str(tmp_path / name) for name in ("cache.npy", "list.txt", "some.safetensors"))
     np.save(cache, np.array({"partial_labels": table[order][:, None].astype(np.float64)}, object))
@@ -79,7 +80,7 @@ def test_a_file_that_is_no_npy_is_one_sentence(tmp_path):
     shutil.copy(__file__, tmp_path / "some.npy")
     flags = {"import_npy": tmp_path / "some.npy", "out": tmp_path / "some.safetensors"}
     done = runs.call([*runs.python("corrupt"), *words(dataset="digits_mlt", data_dir=runs.data_dir(), **flags)])
-    assert "some.npy is no sound .npy file" in runs.sentence(done)
+    assert "some.npy is not sound plain data" in runs.sentence(done)
 
 
 WRONG = [

@@ -8,6 +8,7 @@ from ltpml_jax.data.feed import Feed
 from ltpml_jax.data.labels import class_groups
 from ltpml_jax.errors import UserError
 from ltpml_jax.evaluation import metrics
+from ltpml_jax.evaluation.prediction import predict_all
 from ltpml_jax.methods import supervised
 from ltpml_jax.methods.base import Plan
 from ltpml_jax.state import make_mesh
@@ -92,7 +93,7 @@ def predicted(mesh, parameter, values) -> np.ndarray:
     blank = {"image": np.zeros((8, 2, 2, 3), np.uint8), "mask": np.zeros(8, bool)}
     feed = Feed(batches(values, 8), mesh, 8, blank, ("mask",), -(-len(values) // 8))
     predict = jit_predict(mean_pixels, supervised.bce(Plan(1, 8)), mesh)
-    return metrics.predict_all(predict, parameter, None, feed, len(values))["network"]
+    return predict_all(predict, parameter, None, feed, len(values))["network"]
 
 
 @pytest.mark.parametrize("devices", [1, 2, 8])

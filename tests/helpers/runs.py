@@ -20,7 +20,7 @@ from ltpml_jax import trainer
 from ltpml_jax.data import datasets
 from ltpml_jax.methods.settings import Config
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # 9 steps an epoch. The batch divides among 8 devices; that of evaluation does not have to.
 SMALL = {
     "data.batch_size": 256,

@@ -13,7 +13,7 @@ import numpy as np
 from ltpml_jax.data.listing import ListedSplit, Listing
 from ltpml_jax.data.writing import writer
 
-REFERENCE = Path(__file__).parent.parent.parent / "shared" / "reference" / "appendix"
+REFERENCE = Path(__file__).parents[2].parent / "shared" / "reference" / "appendix"
 SIZES = ((500, 375), (375, 500), (500, 333), (640, 480), (480, 640))  # width, height
 
 

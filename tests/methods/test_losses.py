@@ -90,7 +90,7 @@ def test_finite_everywhere(compiled, dtype):
     prior = Prior(np.array([0.0, SIZE, 40.0, 1.0], np.float32), np.array(SIZE, np.float32))
     rows = [[0, 0, 0, 0], [1, 0, 0, 0], [1, 1, 1, 1], [0.25, 0.25, 0.5, 0], [1e-30, 0, 0, 0], [0, 1, 0, 0]]
     labels = jnp.tile(jnp.array(rows, jnp.float32), (3, 1))
-    logits = jnp.repeat(jnp.array([100, -100, 0], dtype), len(rows))[:, None] * jnp.ones(4, dtype)
+    logits = jnp.repeat(jnp.array([100, -100, 0], dtype), len(rows))[:, None] * jnp.ones((1, 4), dtype)
 
     def both(z):
         return jax.value_and_grad(lambda z: losses.db_focal(z, labels, prior, VOC).sum())(z)

@@ -53,7 +53,7 @@ def forward(params, rest, images, *, train, mask, dropout_key):
     keep = jax.random.bernoulli(dropout_key, 0.9, images.shape)
     mask = jnp.ones(len(images), bool) if mask is None else mask
     mean = jnp.where(mask[:, None], images, 0).sum(0) / jnp.maximum(mask.sum(), 1)
-    return jnp.where(keep, images, 0) @ params["W"] + params["b"], {"mean": 0.9 * rest["mean"] + 0.1 * mean}
+    return jnp.where(keep, images, 0) @ params["W"] + params["b"][None], {"mean": 0.9 * rest["mean"] + 0.1 * mean}
 
 
 def pad(table: np.ndarray) -> jax.Array:

@@ -102,7 +102,7 @@ def test_a_pytree_of_tables_is_written_leaf_by_leaf_and_not_at_all_where_the_ste
     tables_before = {"a": jnp.arange(12.0).reshape(6, 2), "b": jnp.arange(6), "c": jnp.zeros((6, 2, 3), jnp.int8)}
     index = jnp.array([4, 1, 4])
     old = tables.gather(tables_before, index)
-    new = jax.tree.map(lambda rows: (rows.T + jnp.array([1, 2, 3])).T.astype(rows.dtype), old)
+    new = jax.tree.map(lambda rows: jax.vmap(jnp.add)(rows, jnp.array([1, 2, 3])).astype(rows.dtype), old)
     after = tables.scatter(tables_before, index, old, new, tables.last_occurrence(index))
     for name, table in tables_before.items():
         want = np.array(table)

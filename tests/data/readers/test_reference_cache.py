@@ -7,7 +7,7 @@ from ltpml_jax.data.labels import LabelState
 from ltpml_jax.data.readers import reference_cache
 from ltpml_jax.errors import UserError
 
-APPENDIX = Path(__file__).parents[3] / "shared/reference/appendix"
+APPENDIX = Path(__file__).parents[4] / "shared/reference/appendix"
 TABLE = np.array([[0, 1, 1], [1, 0, 0], [0, 0, 1]])
 STATES = TABLE * LabelState.CANDIDATE
 
