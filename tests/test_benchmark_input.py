@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parents[1]
 TINY = ("--images=64", "--passes=1", "--rounds=1", "--width=80", "--height=60", "--size=24")
 

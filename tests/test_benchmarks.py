@@ -93,12 +93,14 @@ def run(*arguments: str) -> list[list[str]]:
     return [line.split() for line in done.stdout.splitlines()]
 
 
+@pytest.mark.processes
 def test_the_overhead_table_has_ratios_to_two_plain_passes():
     rows = run("--overhead")[-3:]
     assert [row[0] for row in rows] == ["two", "NDLP", "two"] and rows[0][-3] == "1.000"
     assert all(float(row[-5]) > 0 and float(row[-3]) > 0 for row in rows)
 
 
+@pytest.mark.processes
 def test_the_sweep_gives_a_share_of_the_matrix_rate():
     dtype, batch, rate, share, planned = run("--sweep")[-1]
     assert (dtype, batch) == ("float32", "4") and float(rate) > 0 and float(planned) > 0

@@ -122,6 +122,7 @@ def ltpml(*words: str) -> subprocess.CompletedProcess[str]:
     return runs.call([sys.executable, "-m", "ltpml_jax", *words])
 
 
+@pytest.mark.processes
 def test_help_names_all_commands():
     done = ltpml("--help")
     assert (done.returncode, done.stderr) == (0, "")
@@ -140,6 +141,7 @@ def test_the_help_of_a_command_shows_its_own_flags_and_no_other(name, capsys):
     assert text.startswith(f"usage: ltpml {name} --") and COMMANDS[name].summary in text
 
 
+@pytest.mark.processes
 def test_the_help_of_train_says_how_fields_are_set_and_where_they_stand():
     done = runs.call([*runs.python("main"), "--help"])
     assert (done.returncode, done.stderr) == (0, "")
@@ -147,6 +149,7 @@ def test_the_help_of_train_says_how_fields_are_set_and_where_they_stand():
     assert done.stdout == ltpml("train", "-h").stdout
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["evaluate", "--workdri=x"], ["corrupt"]])
 def test_help_and_wrong_flags_answer_at_once(words):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -155,6 +158,7 @@ def test_help_and_wrong_flags_answer_at_once(words):
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2  # seconds of a processor
 
 
+@pytest.mark.processes
 def test_a_wrong_command_is_named():
     assert runs.sentence(ltpml("trian")) == "There is no command 'trian'; did you mean 'train'?"
     for words in ([], ["--config=x.py"]):
@@ -186,6 +190,7 @@ def refused(tmp_path_factory) -> Path:
     return runs.copy_of_finished(tmp_path_factory.mktemp("refused"))
 
 
+@pytest.mark.processes
 def test_a_wrong_command_ends_with_status_2_and_one_sentence(refused, tmp_path):
     """Real processes, all at the same time."""
     (tmp_path / "file").write_text("")
@@ -213,6 +218,7 @@ def table(capsys, workdir: Path) -> str:
     return capsys.readouterr().out
 
 
+@pytest.mark.processes
 def test_evaluation_on_one_device_prints_what_eight_devices_printed(capsys):
     done = runs.call([*runs.python("evaluate"), f"--workdir={runs.finished()}"])
     assert (done.returncode, done.stderr) == (0, "")
@@ -230,6 +236,7 @@ def broken_rate(workdir: Path) -> None:
             checksums.seal(path.parents[1])
 
 
+@pytest.mark.processes
 def test_what_was_saved_before_the_loss_broke_still_opens(tmp_path):
     workdir = runs.copy_of_finished(tmp_path)
     shutil.rmtree(workdir / "checkpoints" / "18")
@@ -243,6 +250,7 @@ def test_what_was_saved_before_the_loss_broke_still_opens(tmp_path):
     assert "last (epoch 1.77778)" in done.stdout
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("damage", ["truncate", "flip"])
 def test_a_damaged_checkpoint_is_one_sentence(damage, tmp_path):
     workdir = runs.copy_of_finished(tmp_path)
@@ -272,6 +280,7 @@ def torn_image() -> Path:
     return folder
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_corrupt_training_image_is_one_sentence(torn_image, workers, tmp_path):
     changes = {"data__dir": torn_image, "data__workers": workers, "method__name": "bce"}

@@ -11,6 +11,8 @@ from tests.helpers import runs
 from tests.helpers.runs import ROOT
 from tests.runtime.test_metrics_log import scalars
 
+pytestmark = pytest.mark.processes
+
 CORE = "ltpml_jax.methods.losses, ltpml_jax.methods.priors, ltpml_jax.methods.ndlp, ltpml_jax.state, ltpml_jax.step"
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")

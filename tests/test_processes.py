@@ -17,6 +17,8 @@ from ltpml_jax.runtime import checksums, files
 from tests.helpers import runs, trees
 from tests.test_resume import assert_same
 
+pytestmark = pytest.mark.processes
+
 EVERY = 4  # steps between checkpoints, as in runs.finished
 
 

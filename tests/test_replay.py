@@ -68,12 +68,14 @@ def verdict(path: str) -> tuple[bool, str]:
         return replay.verdict(path)
 
 
+@pytest.mark.processes
 def test_the_golden_files():
     done = command(*COPIES)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(COPIES) == 4 and [line.split(": ok ")[0] for line in done.stdout.splitlines()] == COPIES
 
 
+@pytest.mark.processes
 def test_tampered_missing_and_damaged_files_fail_and_hide_no_other(tmp_path):
     gold = plain_step(0, 30, 4, 6, "coco")
     good = save(tmp_path, "good.npz", gold)

@@ -20,6 +20,8 @@ from ltpml_jax.data import loader
 from ltpml_jax.runtime import files, preemption
 from tests.helpers import runs
 
+pytestmark = pytest.mark.processes
+
 EVERY = 3  # steps between checkpoints
 
 

@@ -30,6 +30,7 @@ def run(**given: object) -> None:
     corrupt.COMMAND.run(cli.parse("corrupt", corrupt.COMMAND, arguments))
 
 
+@pytest.mark.processes
 def test_the_command_makes_what_the_functions_make(train, tmp_path):
     out = tmp_path / "some.safetensors"
     flags = {"kind": "missing", "rate": 0.4, "seed": 3, "keep_one": True, "out": out}
@@ -76,6 +77,7 @@ def test_the_references_candidates_come_in_by_their_own_list(tmp_path, train):
     assert found.origin["kind"] == "import" and found.origin["seed"] is None
 
 
+@pytest.mark.processes
 def test_a_file_that_is_no_npy_is_one_sentence(tmp_path):
     shutil.copy(__file__, tmp_path / "some.npy")
     flags = {"import_npy": tmp_path / "some.npy", "out": tmp_path / "some.safetensors"}

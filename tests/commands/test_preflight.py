@@ -9,6 +9,7 @@ import sys
 from collections import namedtuple
 
 import jax
+import pytest
 
 from ltpml_jax.commands import preflight_checks, preflight_report
 from ltpml_jax.data import datasets
@@ -160,6 +161,7 @@ def test_processes_that_the_environment_names_and_do_not_come_are_bad(capsys, tm
     assert bad(found) == ["processes"] and "names 3 processes, but 1 have joined" in found["processes"]
 
 
+@pytest.mark.processes
 def test_the_command_and_the_flag_of_train_check_and_train_nothing(tmp_path):
     """A good machine by either name, then a folder of another run."""
     flags = runs.command(tmp_path / "run")[3:]
@@ -192,6 +194,7 @@ def pair(workdirs, changes=({}, {})) -> list[list[str]]:
     return [[line for line in out.splitlines() if not line.startswith("[Gloo]")] for out, _ in outputs]
 
 
+@pytest.mark.processes
 def test_two_that_agree(tmp_path):
     lines, elsewhere = pair([tmp_path, tmp_path])
     assert [line.split()[:2] for line in lines[:-1]] == [["ok", title] for title in TITLES]
@@ -202,6 +205,7 @@ def test_two_that_agree(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.processes
 def test_another_folder_and_another_config_are_named_with_their_process(tmp_path):
     lines, elsewhere = pair([tmp_path / "a", tmp_path / "b"], ({}, {"optim.momentum": 0.5}))
     config, workdir = (line for line in lines if line.startswith("BAD "))

@@ -100,6 +100,7 @@ def call_many(commands: list[list[str]]) -> list[tuple[int, str, str]]:
     return json.loads(done.stdout)
 
 
+@pytest.mark.processes
 def test_a_published_dataset_ends_with_the_command_that_trains_on_it(place):
     done = runs.call(command(place, "voc_mlt"))
     assert done.returncode == 0, done.stderr
@@ -117,6 +118,7 @@ def test_a_published_dataset_ends_with_the_command_that_trains_on_it(place):
     assert again.stdout.startswith("voc_mlt was prepared before")
 
 
+@pytest.mark.processes
 def test_damaged_images_stop_it_or_are_left_out(place, tmp_path):
     wanted = command(place, "voc_mlt", images=place / "damaged", out=tmp_path)
     other = command(place, "voc_mlt", images=place / "damaged", out=tmp_path / "other")
@@ -140,6 +142,7 @@ OWN = {
 }
 
 
+@pytest.mark.processes
 def test_own_labels_become_datasets(place):
     commands = [
         command(place, kind, appendix="", images=place / "own", **{k: v.format(place) for k, v in options.items()})
@@ -153,6 +156,7 @@ def test_own_labels_become_datasets(place):
         assert (len(dataset.train.records), len(dataset.test.records), validation) == expected
 
 
+@pytest.mark.processes
 def test_wrong_commands_end_in_one_sentence_and_status_2(place, tmp_path):
     own = {"appendix": "", "images": place / "own", "csv": place / "own.csv"}
     commands = {
@@ -187,6 +191,7 @@ def test_the_states_of_difficult_objects_are_the_four_of_a_label():
     assert list(values["difficult"].parser.enum_values) == [state.name.lower() for state in LabelState]
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(not trees.REFERENCE.exists(), reason="the published lists are not here")
 def test_the_published_lists_and_pickles_as_they_are(tmp_path):
     lists = [trees.REFERENCE / "voc" / f"voc_lt_{split}.txt" for split in ("train", "test")]

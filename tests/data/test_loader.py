@@ -155,6 +155,7 @@ def test_a_restored_iterator_continues_with_the_same_batches(expected, done):
     assert_equal(list(first), expected[done:])  # asking for the state disturbs nothing
 
 
+@pytest.mark.processes
 def test_an_iterator_can_be_set_back_and_to_another_number_of_workers(expected):
     iterator = iter(reader(workers=2, threads=1))
     assert_equal([next(iterator) for _ in range(3)], expected[:3])
@@ -174,6 +175,7 @@ def test_a_state_of_a_longer_run_is_refused():
         iter(reader()).set_state({"next_batch": 9})
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("workers,count", [(0, 3), (2, 3), (2, 5)])
 def test_a_fresh_process_that_parses_no_flags_continues_and_ends(expected, workers, count):
     """With workers it must end on its own too, at the end of the run and while they still read ahead."""

@@ -224,6 +224,7 @@ assert found.digest == digest
 """
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc and the limit are Linux's")
 def test_loading_makes_no_copy_of_the_table(tmp_path):
     command = [sys.executable, "-c", LARGE, str(tmp_path / "large.safetensors")]

@@ -61,6 +61,7 @@ print([name for name in ("tensorflow", "torch", "jax") if name in sys.modules])
 """
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("first", ["", "import ltpml_jax"])
 def test_tfds_opens_it_without_tensorflow_and_without_us(out, first):
     command = [sys.executable, "-c", BY_TFDS.format(first=first), str(out)]

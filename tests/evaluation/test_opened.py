@@ -24,6 +24,7 @@ def test_the_door_leads_where_it_says():
         _ = ltpml_jax.nothing
 
 
+@pytest.mark.processes
 def test_importing_costs_nothing_until_a_name_is_used():
     code = "import ltpml_jax, sys, json; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=runs.ROOT)

@@ -103,6 +103,7 @@ def test_a_name_that_is_no_file_of_the_hub(source: str) -> None:
         weight_files.locate(source)
 
 
+@pytest.mark.processes
 def test_a_file_is_downloaded_once_and_found_without_the_hub(hub: ThreadingHTTPServer, tmp_path: Path) -> None:
     paths = [locate("hf:timm/tiny", hub, tmp_path).stdout.strip() for _ in range(2)]
     assert Path(paths[0]).read_bytes() == FILES["timm/tiny/model.safetensors"]
@@ -113,11 +114,13 @@ def test_a_file_is_downloaded_once_and_found_without_the_hub(hub: ThreadingHTTPS
     assert len(set(paths)) == 1
 
 
+@pytest.mark.processes
 def test_a_file_may_be_named(hub: ThreadingHTTPServer, tmp_path: Path) -> None:
     path = Path(locate("hf:timm/tiny/old/weights.pth", hub, tmp_path).stdout.strip())
     assert path.read_bytes() == FILES["timm/tiny/old/weights.pth"]
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
@@ -134,6 +137,7 @@ def test_what_the_hub_does_not_give(source: str, reason: str, hub: ThreadingHTTP
     assert message.endswith("set HF_ENDPOINT to a mirror of the hub, or download the file elsewhere and give its path")
 
 
+@pytest.mark.processes
 def test_no_hub_and_no_copy(hub: ThreadingHTTPServer, tmp_path: Path) -> None:
     message = failure(locate("hf:timm/tiny", hub, tmp_path, HF_HUB_OFFLINE="1"))
     assert "the hub cannot be reached, and the file is not in the cache" in message

@@ -171,6 +171,7 @@ with checkpoints.open_manager(Path(sys.argv[1])) as manager:
 """
 
 
+@pytest.mark.processes
 def test_a_checkpoint_that_finds_no_room_leaves_the_one_before_it(tmp_path):
     code = f"import jax\nimport numpy as np\n{FULL_DISK}"
     done = subprocess.run(

@@ -127,6 +127,7 @@ print(json.dumps([first, found]))
 """
 
 
+@pytest.mark.processes
 def test_two_processes_read_half_each_and_say_the_same(tmp_path):
     for name, size in {"a": 1000, "m": 10, "z": 900, "hidden": 100}.items():
         (tmp_path / name).write_bytes(b"7" * size)

@@ -63,6 +63,7 @@ for _ in range(300):
 """
 
 
+@pytest.mark.processes
 def test_two_processes_that_write_one_file_at_once_leave_it_whole_at_every_moment(tmp_path):
     path = tmp_path / "file"
     writers = [subprocess.Popen([sys.executable, "-c", CROWD, path, letter], cwd=ROOT) for letter in "ab"]
@@ -74,6 +75,7 @@ def test_two_processes_that_write_one_file_at_once_leave_it_whole_at_every_momen
     assert seen <= {"a" * 100_000, "b" * 100_000} and seen and os.listdir(tmp_path) == ["file"]
 
 
+@pytest.mark.processes
 def test_the_lock_of_a_killed_process_is_free_at_once_and_its_file_stays(tmp_path):
     holder = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
@@ -91,6 +93,7 @@ def test_the_lock_of_a_killed_process_is_free_at_once_and_its_file_stays(tmp_pat
     assert os.listdir(tmp_path) == [files.LOCK]
 
 
+@pytest.mark.processes
 def test_who_waits_gets_the_lock_when_its_holder_is_killed(tmp_path):
     holder = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     wait = HOLD.replace("files.sole_run(Path(sys.argv[1]))", "files.lock(Path(sys.argv[1]) / files.LOCK, wait=True)")

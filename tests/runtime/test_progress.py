@@ -90,6 +90,7 @@ def test_a_terminal_has_one_line_that_is_rewritten(clock):
 RUN = "from ltpml_jax.runtime.progress import Progress\np = Progress(1, 4)\np.update(1, 0, 0.5)\np.close()"
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("rows,columns,seen", [(0, 0, "loss 0.5000 |███"), (24, 16, "epoch 1  step")])
 def test_a_terminal_that_is_narrow_or_does_not_know_its_size(rows, columns, seen):
     master, slave = pty.openpty()

@@ -102,6 +102,7 @@ def blocking_line(code: str) -> str:
     return f'tests/runtime/peer.py", line {number} in '
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("number", [0, 1])
 def test_one_that_sleeps_in_its_input_is_named_by_all_itself_included(ended, number):
     sentence = ended("sleeps", number).sentence()
@@ -113,6 +114,7 @@ def test_one_that_sleeps_in_its_input_is_named_by_all_itself_included(ended, num
         assert blocking_line("time.sleep(600)") in ended("sleeps", 1).stacks()
 
 
+@pytest.mark.processes
 def test_one_that_is_stopped_is_named_and_ends_too_when_it_continues(ended):
     sentence = ended("stopped", 0).sentence()
     assert f"process 1 ({HOST}) is silent, last seen at '" in sentence
@@ -121,6 +123,7 @@ def test_one_that_is_stopped_is_named_and_ends_too_when_it_continues(ended):
     assert f"process 0 ({HOST}) gave up" in ended("stopped", 1).sentence()
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(("name", "dead"), [("killed", 1), ("first_killed", 0)])
 def test_the_survivor_of_a_killed_one_names_it(ended, name, dead):
     survivor, victim = ended(name, 1 - dead), ended(name, dead)
@@ -128,27 +131,32 @@ def test_the_survivor_of_a_killed_one_names_it(ended, name, dead):
     assert victim.status == -signal.SIGKILL and 0 < survivor.at - victim.at < LIMIT + SLACK
 
 
+@pytest.mark.processes
 def test_one_that_ended_with_an_error_is_named_with_it(ended):
     assert f"process 1 ({HOST}) failed with 'picture 7 is broken'" in ended("raises", 0).sentence()
     assert "Process 1 failed (RuntimeError)" in ended("raises", 1).sentence()
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(("name", "there"), [("never_started", 0), ("first_never_started", 1)])
 def test_one_that_never_starts_is_named(ended, name, there):
     sentence = ended(name, there).sentence()
     assert f"process {1 - there} has sent no heartbeat" in sentence and "(config.train.start_limit)" in sentence
 
 
+@pytest.mark.processes
 def test_a_process_alone_says_where_it_hangs(ended):
     sentence = ended("alone", 0).sentence()
     assert f"Nothing was finished for {LIMIT} s (config.train.step_limit): the last thing done was 'step 9'" in sentence
     assert blocking_line("time.sleep(600)") in ended("alone", 0).stacks()
 
 
+@pytest.mark.processes
 def test_time_in_which_a_process_was_suspended_does_not_count(ended):
     assert ended("naps", 0).status == 0, ended("naps", 0).error
 
 
+@pytest.mark.processes
 def test_processes_that_end_well_leave_nothing_behind(ended, tmp_path_factory):
     for number in (0, 1):
         assert ended("ends", number).status == 0, ended("ends", number).error
@@ -167,6 +175,7 @@ with watchdog.watching(Path(sys.argv[1]), 0, 1, 1, 0):
 """
 
 
+@pytest.mark.processes
 def test_the_end_needs_no_lock_of_the_interpreter_after_the_sentence(tmp_path):
     command = [sys.executable, "-c", HOLD, str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
@@ -188,6 +197,7 @@ with watchdog.watching(Path(sys.argv[1]), 0, int(sys.argv[2]), 0, 60):
 """
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("count,status", [(2, 75), (1, -signal.SIGABRT)])
 def test_an_abort_of_a_foreign_thread_is_explained_where_a_process_is_lost_and_else_stays(tmp_path, count, status):
     command = [sys.executable, "-c", ABORT, str(tmp_path), str(count)]

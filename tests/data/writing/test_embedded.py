@@ -53,6 +53,7 @@ def content(data: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in (data / "digits_mlt" / "1.0.0").iterdir()}
 
 
+@pytest.mark.processes
 def test_concurrent_builds_agree_and_leave_nothing_behind(dataset, tmp_path):
     outputs = load_in_two_processes(tmp_path)
     digest = hashlib.sha256(dataset.train.records[7]["image"]).hexdigest()
@@ -70,6 +71,7 @@ def test_killed_build_is_cleared_and_built_again(dataset, tmp_path):
     assert data.train.records[11]["image"] == dataset.train.records[11]["image"]
 
 
+@pytest.mark.processes
 def test_what_an_earlier_version_built_is_described_once_and_kept(dataset, older):
     before = content(older)
     outputs = load_in_two_processes(older)

@@ -197,6 +197,7 @@ def test_a_folder_that_cannot_be_written_is_named(tree, tmp_path):
         writer.write("mine", listing_of(tree), tmp_path / "file", jobs=1)
 
 
+@pytest.mark.processes
 def test_a_full_disk_is_named(tree, several, tmp_path):
     """/dev/full cannot hold a folder, but a limit on file sizes fails in the same way."""
     script = tmp_path / "run.py"
@@ -229,6 +230,7 @@ def run_script(script: Path, *arguments: object) -> subprocess.CompletedProcess:
     return subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, timeout=60)
 
 
+@pytest.mark.processes
 def test_killed_at_any_moment_it_resumes_and_ends_the_same(tree, several, tmp_path):
     script = tmp_path / "run.py"
     script.write_text(RUN)
