@@ -146,7 +146,7 @@ def test_a_state_of_another_shape_is_refused(tmp_path):
 
 def test_a_state_of_another_structure_is_refused(tmp_path):
     fill(tmp_path, {1: 1.0})
-    foreign = shapes()._replace(method={"other": jax.ShapeDtypeStruct((4, 2), jnp.float32)})
+    foreign = shapes()._replace(shared={"other": jax.ShapeDtypeStruct((4, 2), jnp.float32)})
     with (
         checkpoints.open_manager(tmp_path, read_only=True) as manager,
         pytest.raises(UserError, match="cannot be read as a state of this run"),
@@ -157,7 +157,7 @@ def test_a_state_of_another_structure_is_refused(tmp_path):
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from ltpml_jax import checkpoints
+from ltpml_jax.runtime import checkpoints
 from ltpml_jax.errors import UserError
 from tests.runtime.test_checkpoints import IDENTITY, state
 with checkpoints.open_manager(Path(sys.argv[1])) as manager:
