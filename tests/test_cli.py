@@ -95,7 +95,10 @@ def test_a_choice_and_a_bound_are_named():
 @pytest.mark.parametrize("rate", ["x", "1.0", "-0.1", "1.5"])
 @pytest.mark.parametrize("form", ["--config={}", "--config {}"])
 def test_a_wrong_partial_rate_is_named(rate, form):
-    with pytest.raises(UserError, match=rf"^The partial rate .* is '{rate}'; give a number in \[0, 1\)\.$"):
+    with pytest.raises(
+        UserError,
+        match=rf"^The partial rate .* is '{rate}'; give a number in \[0, 1\), and `reference` after a comma .*\.$",
+    ):
         parse(*form.format(f"{runs.ROOT}/configs/digits_mlt.py:{rate}").split(), "--workdir=x")
 
 

@@ -13,6 +13,8 @@ import pytest
 from tests.helpers import launchers, runs
 from tests.helpers.launchers import JOIN, LAUNCH, REAL, call, environment, in_slurm, script, steps
 
+pytestmark = pytest.mark.processes
+
 RUN = ("--config=configs/voc_mlt.py:0.3", "--workdir=runs/a b")
 TRAIN = ["python", "-m", "ltpml_jax.main"]
 ECHO = 'text=$(printf "<%s>" "$@"); echo "$text"'  # a python that prints its arguments, in one piece
@@ -54,7 +56,6 @@ def shellcheck(*paths: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([tool, *paths], capture_output=True, text=True, timeout=60, check=False)
 
 
-@pytest.mark.processes
 def test_shellcheck_finds_nothing_in_the_shell_files(tmp_path):
     scripts = [path for path in LAUNCH.iterdir() if path.read_text().startswith("#!")]
     assert sorted(path.name for path in scripts) == ["local.sh", "slurm.sbatch", "tpu_pod.sh"]
@@ -83,7 +84,6 @@ def test_local_runs_the_command_and_hands_its_arguments_on(tmp_path):
     assert ["<--preflight>" in line for line in done.stdout.splitlines()] == [True, False]
 
 
-@pytest.mark.processes
 def test_local_gives_signals_to_python_and_its_status_back(tmp_path):
     waits = f"trap 'exit 143' TERM; touch {tmp_path}/up; while :; do sleep 0.01; done"
     with launchers.started(script("local.sh", *RUN), environment(tmp_path, waits)) as process:
@@ -160,7 +160,6 @@ def test_slurm_passes_the_status_of_a_failing_process_on(tmp_path, status):
     assert done.returncode == status and not (tmp_path / "scontrol").exists()
 
 
-@pytest.mark.processes
 def test_slurm_queues_a_preempted_job_again(tmp_path):
     waits = f"trap 'exit 143' TERM; touch {tmp_path}/up$SLURM_PROCID; while :; do sleep 0.01; done"
     env = in_slurm(tmp_path, waits)
@@ -171,7 +170,6 @@ def test_slurm_queues_a_preempted_job_again(tmp_path):
     assert (tmp_path / "scontrol").read_text() == f"requeue {env['SLURM_JOB_ID']}\n"
 
 
-@pytest.mark.processes
 def test_slurm_trains_and_a_preempted_job_is_saved_and_queued_again(tmp_path):
     """The file, the trainer, 2 processes, SIGTERM; that such a run resumes is tested in test_processes.py."""
     arguments = runs.command(tmp_path / "run", train__epochs=1, train__checkpoint_every=2, method__name="bce")[3:]

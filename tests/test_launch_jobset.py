@@ -10,6 +10,8 @@ import pytest
 from tests.helpers import launchers
 from tests.helpers.launchers import FAKES, JOIN, jobset, pods
 
+pytestmark = pytest.mark.processes
+
 VALIDATOR = jsonschema.Draft202012Validator(json.loads((FAKES / "jobset.schema.json").read_text()))
 JOB = ("spec", "replicatedJobs", 0, "template", "spec")
 POD = (*JOB, "template", "spec")

@@ -31,6 +31,7 @@ def watched() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+        _came.clear()  # what follows in this process was not asked to stop
 
 
 def asked() -> bool:
