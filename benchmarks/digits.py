@@ -5,9 +5,10 @@ python -m benchmarks.digits --out=runs/benchmark
 Every method gets the same budget: the epochs of the config, and the learning rates of RATES tried once each, at
 partial rate 0.3 on a validation split of the training images that is judged by its CANDIDATE labels; the test split
 is not read before the rate is chosen. Then three seeds (of candidate sets and of training) at either partial rate.
-Runs that are finished are not repeated, so the command goes on after an interruption.
+Runs that are finished are not repeated, so that the command continues after an interruption.
 """
 
+import argparse
 import json
 import os
 import subprocess
@@ -18,10 +19,6 @@ from queue import Queue
 from typing import NamedTuple
 
 import numpy as np
-from absl import app, flags
-
-OUT = flags.DEFINE_string("out", "runs/benchmark", "Where the runs and the results go.")
-JOBS = flags.DEFINE_integer("jobs", 2, "Runs at a time, each on its own share of the cores.")
 
 RATES = (0.01, 0.03, 0.1)
 PARTIAL = (0.3, 0.5)
@@ -30,28 +27,31 @@ TUNING_SEED = 100
 TUNING_SPLIT = 0.2
 GROUPS = ("mAP_total", "mAP_head", "mAP_medium", "mAP_tail")
 
+BASE, CEILING = "NDLP, estimated priors", "BCE on clean labels (ceiling)"
 METHODS: dict[str, dict] = {
-    "NDLP, estimated priors": {"method.name": "ndlp", "method.priors": "estimated"},
-    "NDLP, oracle priors": {"method.name": "ndlp", "method.priors": "oracle"},
-    "BCE on candidates": {"method.name": "bce", "method.priors": "estimated"},
-    "DB-focal on candidates": {"method.name": "db_focal", "method.priors": "estimated"},
-    "BCE on clean labels (ceiling)": {"method.name": "bce", "method.priors": "oracle", "data.labels": "clean"},
+    BASE: {"method.name": "ndlp", "data.priors": "estimated"},
+    "NDLP, oracle priors": {"method.name": "ndlp", "data.priors": "oracle"},
+    "BCE on candidates": {"method.name": "bce", "data.priors": "estimated"},
+    "DB-focal on candidates": {"method.name": "db_focal", "data.priors": "estimated"},
+    CEILING: {"method.name": "bce", "data.priors": "oracle", "data.labels": "clean"},
 }
 SWITCHES = ("label_correction", "class_aware_thresholds", "distribution_finetuning", "mixup_pass")
-BASE = "NDLP, estimated priors"
+
+
+Line = tuple[str, dict, tuple[float, ...]]
 
 
 class Job(NamedTuple):
-    """One run: its folder below OUT, its partial rate and its overrides."""
+    """One run: its folder below --out, its partial rate and its overrides."""
 
     name: str
     partial: float
     overrides: dict
 
 
-def run_all(jobs: list[Job], out: Path) -> None:
-    """Run what is not finished yet, JOBS at a time; a failing run stops the benchmark with its log."""
-    cores = np.array_split(sorted(os.sched_getaffinity(0)), JOBS.value)
+def run_all(jobs: list[Job], out: Path, at_a_time: int) -> None:
+    """Run what is not finished yet; a failing run stops the benchmark with its log."""
+    cores = np.array_split(sorted(os.sched_getaffinity(0)), at_a_time)
     shares: Queue = Queue()
     for share in cores:
         shares.put(set(share.tolist()))
@@ -63,7 +63,7 @@ def run_all(jobs: list[Job], out: Path) -> None:
         finally:
             shares.put(share)
 
-    with ThreadPoolExecutor(JOBS.value) as pool:
+    with ThreadPoolExecutor(at_a_time) as pool:
         list(pool.map(one, jobs))
 
 
@@ -140,31 +140,43 @@ def row(out: Path, method: str, partial: float) -> str:
     return f"| {method} | {partial} | " + " | ".join(cells) + " |"
 
 
-def main(argv: list[str]) -> None:
-    """Tune, run, print."""
-    out = Path(OUT.value)
-    tuning = {method: tuning_jobs(method, fields) for method, fields in METHODS.items()}
-    run_all([job for jobs in tuning.values() for job in jobs], out)
+def lines() -> dict[str, Line]:
+    """The lines of the table by their names: the method whose learning rate it takes, fields, partial rates."""
+    found: dict[str, Line] = {method: (method, fields, PARTIAL) for method, fields in METHODS.items()}
+    found[CEILING] = (CEILING, METHODS[CEILING], PARTIAL[:1])
+    for switch in SWITCHES:
+        found[f"{BASE}, {switch} off"] = (BASE, METHODS[BASE] | {f"ndlp.{switch}": False}, PARTIAL[:1])
+    return found
+
+
+def tune(out: Path, at_a_time: int) -> dict[str, float]:
+    """The best learning rate of each method."""
+    jobs = {method: tuning_jobs(method, fields) for method, fields in METHODS.items()}
+    run_all([job for some in jobs.values() for job in some], out, at_a_time)
     best = {}
-    for method, jobs in tuning.items():
-        tried = {rate: validation(out, job) for rate, job in zip(RATES, jobs, strict=True)}
+    for method, some in jobs.items():
+        tried = {rate: validation(out, job) for rate, job in zip(RATES, some, strict=True)}
         best[method] = max(tried, key=lambda rate: tried[rate])
         shown = ", ".join(f"{rate}: {score:.2f}" for rate, score in tried.items())
         print(f"{method}: learning rate {best[method]} (candidate mAP on validation {shown})", flush=True)
-    rows: dict[str, tuple[dict, tuple[float, ...]]] = {method: (fields, PARTIAL) for method, fields in METHODS.items()}
-    rows["BCE on clean labels (ceiling)"] = (METHODS["BCE on clean labels (ceiling)"], PARTIAL[:1])
-    for switch in SWITCHES:
-        name = f"{BASE}, {switch} off"
-        rows[name] = (METHODS[BASE] | {f"ndlp.{switch}": False}, PARTIAL[:1])
-        best[name] = best[BASE]
-    run_all(
-        [j for name, (fields, partials) in rows.items() for j in final_jobs(name, fields, partials, best[name])], out
-    )
+    return best
+
+
+def main() -> None:
+    """Tune, run, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmark"), help="where the runs and the results go")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, each on its own share of the cores")
+    arguments = parser.parse_args()
+    best, jobs = tune(arguments.out, arguments.jobs), []
+    for name, (tuned, fields, partials) in lines().items():
+        jobs += final_jobs(name, fields, partials, best[tuned])
+    run_all(jobs, arguments.out, arguments.jobs)
     print("| method | partial rate | Total | Head | Medium | Tail |\n|---|---|---|---|---|---|")
-    for name, (_, partials) in rows.items():
+    for name, (_, _, partials) in lines().items():
         for partial in partials:
-            print(row(out, name, partial))
+            print(row(arguments.out, name, partial))
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

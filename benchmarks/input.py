@@ -5,7 +5,8 @@ python -m benchmarks.input --memory     # resident memory after each of 5 epochs
 python -m benchmarks.input --overlap    # what input adds to a step of known length
 
 All get the same generated JPEGs of about 75 KB, in the page cache, and make batches of 32 crops of 224x224 pixels.
-Times run from the first batch on.
+Times run from the first batch on. Ratios are refused where the load is above 0.5 a core at the start; with --busy the
+table says so.
 
 * decoding alone: two threads, OpenCV, from memory: the limit for whoever decodes whole images with it;
 * ours: `loader.train_loader` with two threads over a prepared dataset, as NumPy batches (uint8), by data.resize;
@@ -16,6 +17,7 @@ Times run from the first batch on.
   distortion, normalisation, float32.
 """
 
+import argparse
 import functools
 import os
 import platform
@@ -30,27 +32,31 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from absl import app, flags
 
-from benchmarks import input_checks, photos
+from benchmarks import input_checks, machine, photos
 from ltpml_jax import photometric
 from ltpml_jax.data import augment, loader, sampler
 from ltpml_jax.data.batches import BatchPart
 from ltpml_jax.data.candidates import ClassLists
 from ltpml_jax.data.datasets import Dataset
 
-WIDTH = flags.DEFINE_integer("width", 500, "Width of the JPEGs in pixels.")
-HEIGHT = flags.DEFINE_integer("height", 375, "Height of the JPEGs in pixels.")
-IMAGES = flags.DEFINE_integer("images", 512, "How many JPEGs.")
-PASSES = flags.DEFINE_integer("passes", 8, "How often a run goes through them.")
-ROUNDS = flags.DEFINE_integer("rounds", 5, "Runs of each, after one to warm up.")
-SIZE = flags.DEFINE_integer("size", 224, "Side of the crops, resized, in pixels.")
-MEMORY = flags.DEFINE_bool("memory", False, "Measure memory instead.")
-OVERLAP = flags.DEFINE_bool("overlap", False, "Measure what input adds to a step instead.")
-
 BATCH = 32
 LIMIT = "decoding alone"
 Rate = tuple[float, int]  # images a second, and the sum of the first batch's pixels (0: not one of pixels)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--width", type=int, default=500, help="of the JPEGs in pixels")
+    parser.add_argument("--height", type=int, default=375, help="of the JPEGs in pixels")
+    parser.add_argument("--images", type=int, default=512, help="how many JPEGs")
+    parser.add_argument("--passes", type=int, default=8, help="how often a run goes through them")
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each, after one to warm up")
+    parser.add_argument("--size", type=int, default=224, help="side of the crops, resized, in pixels")
+    parser.add_argument("--memory", action="store_true", help="measure memory instead")
+    parser.add_argument("--overlap", action="store_true", help="measure what input adds to a step instead")
+    parser.add_argument("--busy", action="store_true", help="measure ratios on a busy machine too")
+    return parser.parse_args()
 
 
 def order_of(dataset: Dataset, passes: int) -> sampler.EpochOrders:
@@ -101,9 +107,10 @@ def our_rate(dataset: Dataset, resize: str, passes: int, size: int, distorted: b
     return count / seconds, first
 
 
-def contenders(dataset: Dataset, paths: list[Path], pool: Executor) -> dict[str, Callable[[], Rate]]:
+def contenders(
+    dataset: Dataset, paths: list[Path], pool: Executor, passes: int, size: int
+) -> dict[str, Callable[[], Rate]]:
     """By name, one run of each; PyTorch's in a process of its own, as its workers are forked."""
-    passes, size = PASSES.value, SIZE.value
     found: dict[str, Callable[[], Rate]] = {LIMIT: functools.partial(decode_rate, paths, passes)}
     for resize in augment.RESIZES:
         found[f"ours {resize}"] = functools.partial(our_rate, dataset, resize, passes, size, False)
@@ -122,43 +129,47 @@ def contenders(dataset: Dataset, paths: list[Path], pool: Executor) -> dict[str,
     return found
 
 
-def measure(dataset: Dataset, paths: list[Path]) -> dict[str, np.ndarray]:
+def measure(dataset: Dataset, paths: list[Path], arguments: argparse.Namespace) -> dict[str, np.ndarray]:
     """Images a second of every round, by contender; they take turns."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        found = contenders(dataset, paths, pool)
+        found = contenders(dataset, paths, pool, arguments.passes, arguments.size)
         firsts = {name: run()[1] for name, run in found.items()}  # warms up
         for kind in ("opencv", "pillow"):
             assert firsts.get(f"PyTorch {kind}", firsts[f"ours {kind}"]) == firsts[f"ours {kind}"], "other pixels"
-        rounds = [{name: run()[0] for name, run in found.items()} for _ in range(ROUNDS.value)]
+        rounds = [{name: run()[0] for name, run in found.items()} for _ in range(arguments.rounds)]
     return {name: np.array([rates[name] for rates in rounds]) for name in found}
 
 
-def show(rates: dict[str, np.ndarray], paths: list[Path]) -> None:
+def show(rates: dict[str, np.ndarray], paths: list[Path], arguments: argparse.Namespace, note: str) -> None:
     """Medians over the rounds, of rates and of their ratios within a round."""
     kilobytes = np.mean([path.stat().st_size for path in paths]) / 1000
     print(f"python -m benchmarks.input {' '.join(sys.argv[1:])}")
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, load {os.getloadavg()[0]:.1f}"
-    print(f"{machine}; Python {platform.python_version()}")
-    print(f"{len(paths)} JPEGs, {WIDTH.value}x{HEIGHT.value}, {kilobytes:.0f} KB; medians of {ROUNDS.value} rounds")
+    print(f"{os.cpu_count()} cores, {platform.machine()}; Python {platform.python_version()}")
+    pixels = f"{arguments.width}x{arguments.height}"
+    print(f"{len(paths)} JPEGs, {pixels}, {kilobytes:.0f} KB; medians of {arguments.rounds} rounds")
     compared = [name for name in rates if name == LIMIT or name.startswith("PyTorch")]
+    print(note)
     print(f"{'':26}{'images/s':>10}" + "".join(f"{'/ ' + name:>18}" for name in compared))
     for name, rate in rates.items():
         ratios = "".join(f"{np.median(rate / rates[other]):18.2f}" for other in compared)
         print(f"{name:26}{np.median(rate):10.0f}{ratios}")
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
+    arguments = parse()
+    note = machine.load_note(busy_too=arguments.busy or arguments.memory)
     with tempfile.TemporaryDirectory() as folder:
-        paths = photos.write(Path(folder), IMAGES.value, WIDTH.value, HEIGHT.value)
+        paths = photos.write(Path(folder), arguments.images, arguments.width, arguments.height)
         dataset = photos.prepare(paths, Path(folder))
-        make = functools.partial(own_loader, dataset, "opencv", size=SIZE.value)
-        if MEMORY.value:
+        make = functools.partial(own_loader, dataset, "opencv", size=arguments.size)
+        if arguments.memory:
             input_checks.memory(make, len(order_of(dataset, 1)) // BATCH)
-        elif OVERLAP.value:
-            input_checks.overlap(make, PASSES.value)
+        elif arguments.overlap:
+            print(note)
+            input_checks.overlap(make, arguments.passes)
         else:
-            show(measure(dataset, paths), paths)
+            show(measure(dataset, paths, arguments), paths, arguments, note)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

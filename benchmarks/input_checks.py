@@ -51,7 +51,7 @@ def overlap(make: Callable[..., Any], passes: int) -> None:
 
 
 def run(loader: Any, length: float, steps: int, fed: bool) -> float:
-    """Seconds a step, in a loop as that of train.py; without `fed`, all steps get the first batch."""
+    """Seconds a step, in a loop as that of the trainer; without `fed`, all steps get the first batch."""
 
     def nap(step: np.ndarray) -> np.ndarray:  # a device that is busy for a known time, and leaves the CPU alone
         time.sleep(length)

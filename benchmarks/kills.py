@@ -17,21 +17,19 @@ from tests.helpers import runs
 from tests.test_resume import assert_same
 
 EVERY = 3  # steps between checkpoints
+LIMIT = 40.0  # seconds
 
 
-def command(workdir: Path) -> list[str]:
-    """With a limit to the start: a process that is killed before it has joined is waited for until then."""
-    return runs.command(workdir, train__checkpoint_every=EVERY, train__start_limit=40.0)
+def start(workdir: Path, processes: int, limit: float = LIMIT) -> list:
+    """The processes of a run. `limit` to their start: one that is killed before it has joined is awaited until then."""
+    command = runs.command(workdir, train__checkpoint_every=EVERY, train__start_limit=limit)
+    return runs.start_all(command, processes) if processes > 1 else [runs.start(command)]
 
 
-def start(workdir: Path, processes: int) -> list:
-    return runs.start_all(command(workdir), processes) if processes > 1 else [runs.start(command(workdir))]
-
-
-def whole(workdir: Path, processes: int) -> float:
+def whole(workdir: Path, processes: int, limit: float = LIMIT) -> float:
     """A run that is left alone; the seconds it took."""
     began = time.monotonic()
-    for done in runs.wait_all(start(workdir, processes)):
+    for done in runs.wait_all(start(workdir, processes, limit)):
         assert done.returncode == 0, done.stderr
     return time.monotonic() - began
 
@@ -65,9 +63,9 @@ def kill(workdir: Path, running: list, seconds: float, rng: random.Random) -> st
     ended = runs.wait_all(running, seconds=120)
     numbers = ",".join(str(running.index(process)) for process in victims)
     rest = [done for process, done in zip(running, ended, strict=True) if process not in victims]
-    said = f"; the other ended with {rest[0].returncode} in {time.monotonic() - began:.1f} s" if rest else ""
+    survivor = f"; the other ended with {rest[0].returncode} in {time.monotonic() - began:.1f} s" if rest else ""
     assert all(done.returncode == 75 for done in rest), rest[0].stderr
-    return f"after {seconds:5.1f} s  process {numbers}  {at}{said}"
+    return f"after {seconds:5.1f} s  process {numbers}  {at}{survivor}"
 
 
 def main() -> None:
@@ -77,17 +75,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     rng, folder, count, ends = random.Random(arguments.seed), Path(tempfile.mkdtemp()), 0, 0
-    whole(folder / "warm", arguments.processes)  # builds the dataset, compiles
+    whole(folder / "warm", arguments.processes, limit=0.0)  # builds the dataset and compiles, however long that takes
     length = whole(folder / "alone", arguments.processes)
     print(f"{arguments.processes} process(es), {os.cpu_count()} cores; alone, a run takes {length:.1f} s", flush=True)
     while count < arguments.kills:
         workdir = folder / f"killed{ends}"
         while True:
-            said = kill(workdir, start(workdir, arguments.processes), rng.uniform(0, length), rng)
-            if said is None or count >= arguments.kills:
+            report = kill(workdir, start(workdir, arguments.processes), rng.uniform(0, length), rng)
+            if report is None or count >= arguments.kills:
                 break
             count += 1
-            print(f"kill {count:2}  {said}", flush=True)
+            print(f"kill {count:2}  {report}", flush=True)
         whole(workdir, arguments.processes)
         assert_same(workdir, folder / "alone")
         ends += 1

@@ -2,7 +2,7 @@
 
 For both partial rates, over candidate seeds: the relative error |estimate - truth| / truth by class group, and the
 bias and spread of the estimated flip rate. `known rate` inverts with the true rate; `candidates` takes a class's
-candidate count for its count, which is what somebody has who estimates nothing.
+candidate count for its count, as without any estimate.
 """
 
 import argparse
@@ -11,12 +11,17 @@ from collections.abc import Callable
 import numpy as np
 
 from ltpml_jax.data import datasets
-from ltpml_jax.data.corruption import draw_candidates
-from ltpml_jax.data.labels import class_groups
+from ltpml_jax.data.candidates import draw_candidates
+from ltpml_jax.data.labels import LabelState, class_groups
 from ltpml_jax.methods import priors
 
 RATES, SEEDS = (0.3, 0.5), range(10)
 Estimator = Callable[[np.ndarray, float], np.ndarray]
+
+
+def candidate_sets(labels: np.ndarray, rate: float, seed: int) -> np.ndarray:
+    """Bool [N, C]: which classes may be present."""
+    return draw_candidates(labels, np.arange(len(labels)), rate, seed) != LabelState.NEGATIVE
 
 
 def sums(table: np.ndarray) -> tuple[np.ndarray, int]:
@@ -33,7 +38,7 @@ ESTIMATORS: dict[str, Estimator] = {
 def relative_error(labels: np.ndarray, rate: float, estimator: Estimator) -> np.ndarray:
     """|estimate - truth| / truth, [seeds, C]."""
     truth = labels.sum(0, dtype=np.int64)
-    estimates = [estimator(draw_candidates(labels, rate, seed), rate) for seed in SEEDS]
+    estimates = [estimator(candidate_sets(labels, rate, seed), rate) for seed in SEEDS]
     return np.abs(np.stack(estimates) - truth) / truth
 
 
@@ -50,7 +55,7 @@ def main() -> None:
             error = relative_error(labels, rate, estimator)
             print(f"{rate:>4} {name:>12}" + "".join(f"{error[:, mask].mean():>9.3f}" for mask in groups.values()))
     for rate in RATES:
-        found = np.array([priors.estimate_flip_rate(*sums(draw_candidates(labels, rate, seed))) for seed in SEEDS])
+        found = np.array([priors.estimate_flip_rate(*sums(candidate_sets(labels, rate, seed))) for seed in SEEDS])
         print(f"flip rate {rate}: bias {found.mean() - rate:+.4f}, spread {found.std(ddof=1):.4f}")
 
 

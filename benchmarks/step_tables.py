@@ -3,22 +3,24 @@
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from ltpml_jax.setup import Run, assemble, fresh_state
 
 from benchmarks import hlo
-from benchmarks.step import random_batch, synthetic
-from ltpml_jax import losses, network, photometric
+from benchmarks.synthetic import assembled, placed_batch, random_batch
+from ltpml_jax import photometric
+from ltpml_jax.experiment import Experiment, augment_on_device, fresh_state
+from ltpml_jax.methods import losses
+from ltpml_jax.methods.base import Plan
+from ltpml_jax.methods.ndlp import NDLPSettings
 from ltpml_jax.methods.settings import Config
 from ltpml_jax.models import classifier
-from ltpml_jax.state import TrainState, batch_sharding, make_mesh
-from ltpml_jax.step import Batch, jit_step, make_stages
+from ltpml_jax.optimizer import build_optimizer
+from ltpml_jax.state import TrainState
+from ltpml_jax.step import Batch, Recipe, Step, jit_step, make_stages
 
 Turn = Callable[[], None]
 Prepare = Callable[[jax.Array, jax.Array], jax.Array]
@@ -46,29 +48,32 @@ def alternate(contenders: dict[str, Turn], rounds: int) -> dict[str, Timing]:
     return {name: Timing(*map(statistics.median, zip(*turns, strict=True))) for name, turns in taken.items()}
 
 
-def assembled(config: Config, images: int, classes: int) -> Run:
-    return assemble(config, synthetic(images, classes), Path(), make_mesh(jax.devices()), pretrained=False)
-
-
 def without_distortion(key: jax.Array, images: jax.Array) -> jax.Array:
+    """Images as they are served, normalised."""
     return photometric.normalise(images)
 
 
-def ndlp_step(run: Run, prepare: Prepare) -> Callable[[TrainState, Batch], tuple[TrainState, Any]]:
-    forward, optimizer = classifier.make_forward(run.parts.graphdef), network.build_optimizer(run.config)
-    stages = make_stages(run.method, forward, optimizer, prepare, run.task.steps_per_epoch)
-    return jit_step(stages, run.method, run.mesh, run.shapes, run.config.train.one_jit)
+def recipe(run: Experiment, prepare: Prepare) -> Recipe:
+    """The run's network and optimiser, without an average of the parameters."""
+    steps = run.task.steps_per_epoch
+    return Recipe(classifier.make_forward(run.parts.graphdef), build_optimizer(run.config, steps), prepare, steps)
 
 
-def plain_step(run: Run, prepare: Prepare) -> Callable[[TrainState, Batch], tuple[TrainState, Any]]:
+def ndlp_step(run: Experiment, prepare: Prepare) -> Step:
+    """The run's training step, compiled on the first call."""
+    stages = make_stages(run.method, recipe(run, prepare))
+    return jit_step(stages, run.mesh, run.shapes, run.config.train.one_jit)
+
+
+def plain_step(run: Experiment, prepare: Prepare) -> Callable[[TrainState, Batch], tuple[TrainState, Any]]:
     """Two forward and backward passes with binary cross-entropy, gradients added, one SGD update; state donated.
 
     The second pass takes the batch in reverse order, or the compiler would compute both as one.
     """
-    forward, optimizer = classifier.make_forward(run.parts.graphdef), network.build_optimizer(run.config)
+    forward, optimizer, *_ = recipe(run, prepare)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array]:
-        key, label = jax.random.wrap_key_data(state.key), batch["label"].astype(jnp.float32)
+        key, label = jax.random.wrap_key_data(state.key), (batch["states"] != 0).astype(jnp.float32)
         images = prepare(key, batch["image"])
 
         def loss(params: Any, rest: Any, images: jax.Array, label: jax.Array, key: jax.Array):
@@ -85,7 +90,7 @@ def plain_step(run: Run, prepare: Prepare) -> Callable[[TrainState, Batch], tupl
     return jax.jit(step, donate_argnums=0)
 
 
-def turn_of(run: Run, step: Callable, batch: Any) -> Turn:
+def turn_of(run: Experiment, step: Callable, batch: Any) -> Turn:
     """A call that takes one step and waits for it; it keeps a state of its own."""
     held = [fresh_state(run)]
 
@@ -95,41 +100,36 @@ def turn_of(run: Run, step: Callable, batch: Any) -> Turn:
     return turn
 
 
-def served(run: Run) -> dict[str, jax.Array]:
-    return jax.device_put(random_batch(run, 0), batch_sharding(run.mesh))
-
-
-def table(found: dict[str, Timing], batch: int, base: str) -> None:
-    print(f"{'':<34}{'s/step':>10}{'images/s':>10}{'ratio':>8}{'CPU s':>10}{'ratio':>8}")
+def show(found: dict[str, Timing], batch: int, note: str) -> None:
+    """Print the timings, and their ratios to the first; `note` on the machine's load stands in the table."""
+    base = next(iter(found.values()))
+    print(f"{note:<38}{'s/step':>10}{'images/s':>10}{'ratio':>8}{'CPU s':>10}{'ratio':>8}")
     for name, (seconds, processor) in found.items():
-        ratios = seconds / found[base].seconds, processor / found[base].processor
-        print(f"{name:<34}{seconds:>10.4f}{batch / seconds:>10.1f}{ratios[0]:>8.3f}{processor:>10.3f}{ratios[1]:>8.3f}")
+        ratios = seconds / base.seconds, processor / base.processor
+        print(f"{name:<38}{seconds:>10.4f}{batch / seconds:>10.1f}{ratios[0]:>8.3f}{processor:>10.3f}{ratios[1]:>8.3f}")
 
 
 def overhead(config: Config, images: int, classes: int, rounds: int) -> dict[str, Timing]:
+    """NDLP against two plain passes."""
     run = assembled(config, images, classes)
-    batch, distort = served(run), network.build_prepare(config)
+    batch, distort = placed_batch(run, 0), augment_on_device(config)
     contenders = {
         "two plain passes": turn_of(run, plain_step(run, distort), batch),
         "NDLP": turn_of(run, ndlp_step(run, distort), batch),
         "two passes, no distortion": turn_of(run, plain_step(run, without_distortion), batch),
     }
-    found = alternate(contenders, rounds)
-    table(found, config.data.batch_size, "two plain passes")
-    return found
+    return alternate(contenders, rounds)
 
 
-def torch_turn(run: Run, dtype: str) -> tuple[Turn, Any]:
+def torch_turn(run: Experiment, dtype: str) -> tuple[Turn, Any]:
     """PyTorch's step on the same batch, and the object that takes it."""
-    from benchmarks import torch_step
-    from ltpml_jax.methods import ndlp
-    from ltpml_jax.methods.losses import DBParams
+    from benchmarks import torch_step  # torch is optional
 
     config, task = run.config, run.task
-    params = ndlp.NDLPParams(loss=DBParams(**config.db), epochs=config.train.epochs, **config.ndlp)
-    counts, size = np.array(task.prior.class_count), len(task.served)
-    candidates = task.served[np.arange(size)]
-    step = torch_step.Step(config.model.backbone, candidates, counts, size, params, dtype)
+    plan = Plan(config.train.epochs, config.data.batch_size)
+    settings, db = NDLPSettings(**config.ndlp), losses.DBSettings(**config.db)
+    candidates = task.served[:] != 0
+    step = torch_step.Step(config.model.backbone, candidates, task.prior, settings, db, plan, dtype)
     batch = step.placed(random_batch(run, 0))
 
     def turn() -> None:
@@ -140,15 +140,18 @@ def torch_turn(run: Run, dtype: str) -> tuple[Turn, Any]:
 
 
 def against_torch(config: Config, images: int, classes: int, rounds: int) -> dict[str, Timing]:
+    """NDLP against the same work in eager PyTorch."""
     run = assembled(config, images, classes)
     turn, _ = torch_turn(run, config.model.dtype)
-    contenders = {"PyTorch, eager": turn, "ours": turn_of(run, ndlp_step(run, without_distortion), served(run))}
-    found = alternate(contenders, rounds)
-    table(found, config.data.batch_size, "PyTorch, eager")
-    return found
+    contenders = {
+        "PyTorch, eager": turn,
+        "ours": turn_of(run, ndlp_step(run, without_distortion), placed_batch(run, 0)),
+    }
+    return alternate(contenders, rounds)
 
 
 def switches(config: Config, images: int, classes: int, rounds: int) -> dict[str, Timing]:
+    """NDLP with every combination of the speed switches."""
     contenders: dict[str, Turn] = {}
     for product in (True, False):
         for folded in (True, False):
@@ -158,10 +161,8 @@ def switches(config: Config, images: int, classes: int, rounds: int) -> dict[str
                 run = assembled(changed, images, classes)
                 kind = "product" if product else "convolution"
                 name = f"1x1 {kind}, {'' if folded else 'not '}folded, {'one jit' if one else 'two'}"
-                contenders[name] = turn_of(run, ndlp_step(run, network.build_prepare(changed)), served(run))
-    found = alternate(contenders, rounds)
-    table(found, config.data.batch_size, next(iter(found)))
-    return found
+                contenders[name] = turn_of(run, ndlp_step(run, augment_on_device(changed)), placed_batch(run, 0))
+    return alternate(contenders, rounds)
 
 
 def matrix_rate(dtype: str) -> float:
@@ -177,14 +178,13 @@ def matrix_rate(dtype: str) -> float:
     return 2 * side**3 / best
 
 
-def sweep(configs: list[Config], images: int, classes: int, rounds: int, with_torch: bool) -> list[dict[str, float]]:
-    """A line a config: flops as the uncompiled step has them, memory as XLA plans it (PyTorch's: its own peak)."""
+def sweep(configs: list[Config], images: int, classes: int, rounds: int, with_torch: bool, note: str) -> None:
+    """Print a line for each: flops as the uncompiled step has them, memory as XLA plans it (PyTorch: its own peak)."""
     columns = ("dtype", "batch", "images/s", "of matrix rate", "GiB planned", "PyTorch", "its GiB", "time ratio")
-    print("".join(f"{name:>15}" for name in columns))
-    found = []
+    print(f"{note}\n" + "".join(f"{name:>15}" for name in columns))
     for config in configs:
         run = assembled(config, images, classes)
-        step, batch, size = ndlp_step(run, without_distortion), served(run), config.data.batch_size
+        step, batch, size = ndlp_step(run, without_distortion), placed_batch(run, 0), config.data.batch_size
         lowered = step.lower(run.shapes, batch)  # pyright: ignore[reportFunctionMemberAccess]
         memory = hlo.memory(lowered.compile())
         planned = (memory["argument"] + memory["output"] - memory["alias"] + memory["temp"]) / 2**30
@@ -199,5 +199,3 @@ def sweep(configs: list[Config], images: int, classes: int, rounds: int, with_to
                 f"{size / times['torch']:>15.1f}{theirs.peak() / 2**30:>15.2f}{times['ours'] / times['torch']:>15.2f}"
             )
         print(row, flush=True)
-        found.append(times | {"share": rate, "planned": planned})
-    return found

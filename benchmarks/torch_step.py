@@ -7,6 +7,7 @@ by zero, as the JAX step does; normalisation is part of the step, colour distort
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -68,24 +69,28 @@ class Classifier(nn.Module):
 
 
 class Step:
-    """A model, an optimiser and NDLP's state; calling it takes one step on uint8 [B, S, S, 3], rows [B], [B, C]."""
+    """A model, an optimiser and NDLP's state; calling it takes one step on a batch as the JAX step has it."""
 
-    def __init__(self, backbone: str, candidates: Any, counts: Any, size: int, ndlp: Any, dtype: str) -> None:
+    def __init__(
+        self, backbone: str, candidates: Any, prior: Any, settings: Any, db: Any, plan: Any, dtype: str
+    ) -> None:
+        """candidates [N, C], 1 where a class may be present; prior, settings, db, plan: as in ltpml_jax.methods."""
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         torch.backends.cudnn.benchmark = True
-        table = torch.as_tensor(candidates, dtype=torch.float32, device=self.device)
+        table = torch.as_tensor(np.array(candidates), dtype=torch.float32, device=self.device)
         self.model = Classifier(backbone, table.shape[1]).to(self.device, memory_format=torch.channels_last)
         trained = [weight for weight in self.model.parameters() if weight.requires_grad]
         self.optimizer = torch.optim.SGD(trained, 0.02, momentum=0.9, weight_decay=1e-4, foreach=True)
         self.count = table.sum(0)
         self.confidence = table / table.sum(1, keepdim=True).clamp(min=1)
         self.total, self.distribution = self.confidence.sum(0), torch.full_like(self.count, 1 / len(self.count))
-        self.prior = torch.as_tensor(counts, device=self.device).clamp(1, size - 0.5)
-        self.bias = -torch.log(size / self.prior - 1) * ndlp.loss.init_bias / ndlp.loss.neg_scale
-        self.ndlp, self.autocast = ndlp, torch.autocast(self.device.type, torch.bfloat16, enabled=dtype == "bfloat16")
+        size = float(prior.train_size)
+        self.prior = torch.as_tensor(np.array(prior.class_count), device=self.device).clamp(1, size - 0.5)
+        self.bias = -torch.log(size / self.prior - 1) * db.init_bias / db.neg_scale
+        self.ndlp, self.db, self.epochs = settings, db, plan.epochs
+        self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=dtype == "bfloat16")
         self.mean, self.std = (torch.tensor(value, device=self.device).view(3, 1, 1) for value in (MEAN, STD))
-
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
 
@@ -93,8 +98,8 @@ class Step:
         """A batch of NumPy arrays on the device."""
         return {name: torch.as_tensor(array, device=self.device) for name, array in batch.items()}
 
-    def __call__(self, image: Tensor, index: Tensor, label: Tensor) -> Tensor:
-        index, label, epoch = index.long(), label.float(), 1
+    def __call__(self, image: Tensor, index: Tensor, states: Tensor) -> Tensor:
+        index, label, epoch = index.long(), (states != 0).float(), 1
         images = (image.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std  # channels_last already
         rows = self.confidence[index]
         sharp = rows**self.ndlp.gamma
@@ -112,7 +117,7 @@ class Step:
             partner[members] = members[torch.randperm(len(members), device=self.device)]
             mixed, soft = (weight * value + (1 - weight) * value[partner] for value in (images, sharp))
         second = self.loss(self.forward(mixed), soft)
-        eta = self.ndlp.eta * epoch / self.ndlp.epochs
+        eta = self.ndlp.eta * epoch / self.epochs
         (eta * (second * reliable[:, None]).sum() / (reliable.sum() * second.shape[1]).clamp(min=1)).backward()
         self.update(index, label, rows, logits.detach() + self.bias)
         self.optimizer.step()
@@ -124,7 +129,7 @@ class Step:
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Distribution-balanced focal loss [B, C]."""
-        db, inverse = self.ndlp.loss, 1 / self.prior
+        db, inverse = self.db, 1 / self.prior
         repeat = (labels * inverse).sum(1, keepdim=True)
         weight = torch.sigmoid(db.map_beta * (inverse / repeat.clamp(min=1e-12) - db.map_theta)) + db.map_alpha
         scaled = (logits + self.bias) * (db.neg_scale * (1 - labels) + labels)
@@ -135,7 +140,7 @@ class Step:
     def select(self, sample_loss: Tensor, hard: Tensor, epoch: int) -> Tensor:
         """Reliable samples bool [B]."""
         first, last = self.ndlp.alpha
-        alpha = first + (last - first) * epoch / self.ndlp.epochs
+        alpha = first + (last - first) * epoch / self.epochs
         quota = torch.ceil(self.distribution * len(hard) * alpha).clamp(min=1)
         order = torch.argsort(sample_loss)
         carrier = hard[order] > 0

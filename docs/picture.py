@@ -8,18 +8,18 @@ import argparse
 import json
 from pathlib import Path
 
-import jax
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from ltpml_jax.setup import Run, prepare
 
-from ltpml_jax.config import saved
+import ltpml_jax
 from ltpml_jax.data import augment
+from ltpml_jax.data.labels import LabelState
+from ltpml_jax.data.task import Task
+from ltpml_jax.errors import UserError
 from ltpml_jax.runtime import checkpoints
-from ltpml_jax.state import make_mesh
 
 TRUE, FALSE = "#1b7f4d", "#b8b8b8"
 SCENES = 6
@@ -27,19 +27,20 @@ SCENES = 6
 
 def main() -> None:
     """Read the run, draw, save."""
-    parser = argparse.ArgumentParser(description="Draw the README's picture.")
-    parser.add_argument("--workdir", type=Path, required=True, help="directory of a finished run")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workdir", type=Path, required=True, help="directory of a finished run of NDLP")
     parser.add_argument("--out", required=True, help="the .png to write")
-    given = parser.parse_args()
-    workdir = given.workdir
-    this = prepare(saved(workdir), workdir, make_mesh(jax.local_devices()[:1]), pretrained=False)
-    with checkpoints.open_manager(workdir, read_only=True) as manager:
-        state = checkpoints.restore(manager, checkpoints.newest(manager), this.shapes, None).state
+    arguments = parser.parse_args()
+    try:
+        opened = ltpml_jax.open_run(arguments.workdir)
+        confidence, _ = opened.beliefs()
+    except UserError as error:
+        parser.error(str(error))
     figure = plt.figure(figsize=(13, 5.6), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(1, 3))
-    draw_curves(left, workdir)
-    draw_scenes(right, this, np.asarray(state.method.confidence))
-    figure.savefig(given.out, dpi=90)
+    draw_curves(left, arguments.workdir)
+    draw_scenes(right, opened.run.task, confidence)
+    figure.savefig(arguments.out, dpi=90)
 
 
 def draw_curves(figure, workdir: Path) -> None:
@@ -55,33 +56,33 @@ def draw_curves(figure, workdir: Path) -> None:
     below.set_xlabel("epoch")
 
 
-def draw_scenes(figure, this: Run, confidence: np.ndarray) -> None:
-    """Scenes with two or three objects, each with its candidates, surest first."""
-    truth = this.task.dataset.train.labels[this.task.train]
+def draw_scenes(figure, task: Task, confidence: np.ndarray) -> None:
+    """Scenes with two or three objects, each with its candidates, surest first; confidence [N, C]."""
+    truth = task.dataset.train.labels[task.train]
     several = np.flatnonzero((truth.sum(1) >= 2) & (truth.sum(1) <= 3))
     chosen = several[np.linspace(0, len(several) - 1, SCENES).astype(int)]
     axes = figure.subplots(2, 2 * (SCENES // 2), width_ratios=(1, 1.1) * (SCENES // 2))
     for place, row in enumerate(chosen):
         picture, bars = axes[place // 3, 2 * (place % 3) : 2 * (place % 3) + 2]
-        record = this.task.dataset.train.records[int(this.task.train[row])]
+        record = task.dataset.train.records[int(task.train[row])]
         picture.imshow(augment.decode(record["image"]))
         picture.axis("off")
-        served = this.task.served[np.array([row])][0]
-        draw_bars(bars, confidence[row], served, truth[row], this.task.dataset.class_names)
+        candidates = task.served[np.array([row])][0] != LabelState.NEGATIVE
+        draw_bars(bars, confidence[row], candidates, truth[row], task.dataset.class_names)
     figure.suptitle(
         "confidence in each candidate label after training: green is true, grey is not; dotted: before training",
         fontsize=11,
     )
 
 
-def draw_bars(axis, confidence: np.ndarray, served: np.ndarray, truth: np.ndarray, names: tuple[str, ...]) -> None:
-    """The candidates of one image."""
-    candidates = np.flatnonzero(served)
-    candidates = candidates[np.argsort(confidence[candidates])]
-    colours = [TRUE if truth[j] else FALSE for j in candidates]
-    axis.barh([names[j].replace("_", " ") for j in candidates], confidence[candidates], color=colours)
-    axis.axvline(1 / len(candidates), color="black", linewidth=0.8, linestyle=":")
-    axis.set_xlim(0, 2 / len(candidates))
+def draw_bars(axis, confidence: np.ndarray, candidates: np.ndarray, truth: np.ndarray, names: tuple[str, ...]) -> None:
+    """The candidates of one image; arrays [C]."""
+    columns = np.flatnonzero(candidates)
+    columns = columns[np.argsort(confidence[columns])]
+    colours = [TRUE if truth[j] else FALSE for j in columns]
+    axis.barh([names[j].replace("_", " ") for j in columns], confidence[columns], color=colours)
+    axis.axvline(1 / len(columns), color="black", linewidth=0.8, linestyle=":")
+    axis.set_xlim(0, 2 / len(columns))
     axis.tick_params(labelsize=8)
 
 

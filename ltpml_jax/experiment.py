@@ -1,6 +1,7 @@
 """From a config to everything a run works with: data, network, method, state layout; and its checkpoints, opened."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -174,17 +175,19 @@ def open_newest(run: Experiment, manager: ocp.CheckpointManager) -> checkpoints.
     raise checkpoints.DamagedError(next(iter(damaged.values())))
 
 
+def augment_on_device(config: Config) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """The device part of the augmentation: (key, images uint8 [B, H, W, 3]) -> distorted and normalised float32."""
+    jitter = photometric.JitterSpec(**config.jitter)
+    return lambda key, images: photometric.normalise(photometric.distort(key, images.astype(jnp.float32), jitter))
+
+
 def compile_step(run: Experiment) -> Step:
     """The jitted training step."""
-    config, jitter = run.config, photometric.JitterSpec(**run.config.jitter)
-
-    def prepare(key: jax.Array, images: jax.Array) -> jax.Array:
-        return photometric.normalise(photometric.distort(key, images.astype(jnp.float32), jitter))
-
+    config = run.config
     recipe = Recipe(
         forward=classifier.make_forward(run.parts.graphdef),
         optimizer=build_optimizer(config, run.task.steps_per_epoch),
-        prepare=prepare,
+        prepare=augment_on_device(config),
         steps_per_epoch=run.task.steps_per_epoch,
         ema=config.optim.ema,
     )

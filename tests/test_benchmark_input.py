@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.processes
-
 ROOT = Path(__file__).parents[1]
 TINY = ("--images=64", "--passes=1", "--rounds=1", "--width=80", "--height=60", "--size=24")
 
 
 def run(*arguments: str) -> str:
-    command = [sys.executable, "-m", "benchmarks.input", *TINY, *arguments]
+    command = [sys.executable, "-m", "benchmarks.input", "--busy", *TINY, *arguments]
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     return subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=120

@@ -1,17 +1,16 @@
 """The recipes of the paper's datasets: what they differ in, their full size as shapes, two real steps of each."""
 
 import contextlib
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
-from benchmarks.step import random_batch, synthetic
+from benchmarks.synthetic import assembled, random_batch
 from configs import coco_mlt, nuswide_lt, voc_mlt
 from ltpml_jax.config import default_config, fields, validate
 from ltpml_jax.data import loader
-from ltpml_jax.experiment import assemble, build_experiment, compile_step, fresh_state
+from ltpml_jax.experiment import build_experiment, compile_step, fresh_state
 from ltpml_jax.state import make_mesh
 from tests.helpers import trees
 
@@ -70,7 +69,7 @@ def test_a_recipe_s_own_settings_are_few():
 def test_the_full_size_step_keeps_the_shapes_of_its_state(name):
     """ResNet-50 at 224 pixels, batch 32, traced and not run."""
     module, classes = RECIPES[name]
-    run = assemble(module.get_config(), synthetic(1000, classes), Path(), make_mesh(jax.devices()[:1]), False)
+    run = assembled(module.get_config(), 1000, classes, jax.devices()[:1])
     backbone = run.shapes.params["backbone"]
     assert backbone["layer4"][2]["conv3"]["kernel"].shape == (1, 1, 512, 2048)
     new, metrics = jax.eval_shape(compile_step(run), run.shapes, random_batch(run, 0))
