@@ -17,7 +17,8 @@ from ltpml_jax.data.task import Task, make_task
 from ltpml_jax.errors import UserError
 from ltpml_jax.methods.base import Blocks, Method
 from ltpml_jax.methods.settings import Config
-from ltpml_jax.models import classifier, weights
+from ltpml_jax.models import classifier
+from ltpml_jax.models.pretrained import load_backbone
 from ltpml_jax.optimizer import build_optimizer, check_multipliers
 from ltpml_jax.runtime import checkpoints, processes
 from ltpml_jax.state import ROW_MULTIPLE, TrainState, batch_sharding, init_state, padded, state_shardings
@@ -101,7 +102,7 @@ def build_network(config: Config, method: Method, classes: int, pretrained: bool
     def one(number: int) -> classifier.Classifier:
         made = classifier.build(spec, classes, config.seed, number)
         if name:
-            log.info("Backbone weights %s, sha256 %s", source, weights.load_backbone(made, source))
+            log.info("Backbone weights %s, sha256 %s", source, load_backbone(made, source))
         return made
 
     blocks = Blocks(

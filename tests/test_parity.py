@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from ltpml_jax.models import classifier, weights
+from ltpml_jax.models import classifier, pretrained
 
 torch = pytest.importorskip("torch")
 safetensors_torch = pytest.importorskip("safetensors.torch")
@@ -135,7 +135,7 @@ class Case(NamedTuple):
 
 def _make(backbone: str, margin: float, folder: Path) -> Case:
     blocks = {"resnet18": (Basic, (2, 2, 2, 2)), "resnet50": (Bottleneck, (3, 4, 6, 3))}
-    model, files = ResNet(*blocks[backbone]), (folder / "weights.pth", folder / "weights.safetensors")
+    model, files = ResNet(*blocks[backbone]), (folder / "pretrained.pth", folder / "pretrained.safetensors")
     _randomise(model, margin, torch.from_numpy(_images((128, 160))).permute(0, 3, 1, 2))
     torch.save(model.state_dict(), files[0])
     safetensors_torch.save_file(model.state_dict(), files[1])
@@ -151,7 +151,7 @@ def _ours(case: Case, file: Path, switches: tuple[bool, bool]) -> classifier.Cla
     """Our classifier with the file's backbone; the neck is torch's fc, what follows the identity."""
     spec = classifier.ModelSpec(case.backbone, CLASSES, 0.0, 1, "stored", "float32", *switches)
     model, fc = classifier.build(spec, CLASSES, seed=1), case.model.fc
-    weights.load_backbone(model, file)
+    pretrained.load_backbone(model, file)
     model.neck.linear.kernel[...] = jnp.asarray(fc.weight.detach().numpy().T)
     model.neck.linear.bias[...] = jnp.asarray(fc.bias.detach().numpy())  # pyright: ignore[reportOptionalSubscript]
     model.neck.norm.scale[...] = jnp.full(CLASSES, (1 + 1e-5) ** 0.5)  # pyright: ignore[reportOptionalSubscript]

@@ -27,7 +27,7 @@ def run(values: Any) -> None:
     from flax import nnx
 
     from ltpml_jax.experiment import build_experiment, open_checkpoint
-    from ltpml_jax.models import weights
+    from ltpml_jax.models import pretrained
     from ltpml_jax.runtime import checkpoints
     from ltpml_jax.state import evaluated, make_mesh
 
@@ -36,7 +36,7 @@ def run(values: Any) -> None:
         state = open_checkpoint(opened, manager, checkpoints.newest(manager)).state
     model = nnx.merge(opened.parts.graphdef, evaluated(state), state.rest)
     try:
-        weights.save_backbone(model, Path(values.out))
+        pretrained.save_backbone(model, Path(values.out))
     except OSError as error:
         raise UserError(f"The file {values.out} cannot be written ({error.strerror}); give another --out.") from None
 

@@ -64,7 +64,7 @@ def run(values: Any) -> None:
     Raises UserError for labels and images that cannot be read, a name that is taken, and after Ctrl-C.
     """
     from ltpml_jax.data.readers import stratify
-    from ltpml_jax.data.writing import describe, recipe, writer
+    from ltpml_jax.data.writing import metadata, recipe, writer
 
     recipe.check_name(values.dataset)
     listing = _listing(values)
@@ -84,7 +84,7 @@ def run(values: Any) -> None:
         raise UserError("Interrupted; the same command resumes it.") from None
     if written.was_there:
         print(f"{values.dataset} was prepared before, from the same images and labels; there is nothing to do.")
-    print(describe.text(written.metadata))
+    print(metadata.text(written.metadata))
     print(f"Train on it: {_next(values.dataset, values.out)}")
 
 

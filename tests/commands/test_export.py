@@ -10,7 +10,7 @@ from ltpml_jax import cli
 from ltpml_jax.commands import export
 from ltpml_jax.errors import UserError
 from ltpml_jax.experiment import build_experiment, fresh_state
-from ltpml_jax.models import weights
+from ltpml_jax.models import pretrained
 from ltpml_jax.runtime import checkpoints
 from ltpml_jax.state import make_mesh
 from tests.helpers import runs
@@ -26,12 +26,12 @@ def test_another_run_starts_from_what_was_exported(tmp_path):
     opened = build_experiment(config, runs.finished(), make_mesh(jax.devices()[:1]), pretrained=False)
     fresh = fresh_state(opened)
     model = nnx.merge(opened.parts.graphdef, fresh.params, fresh.rest)
-    weights.load_backbone(model, tmp_path / "w.safetensors")
+    pretrained.load_backbone(model, tmp_path / "w.safetensors")
     with checkpoints.open_manager(runs.finished(), read_only=True) as manager:
         trained = checkpoints.restore(manager, 18, opened.shapes, None).state
     expected = nnx.merge(opened.parts.graphdef, trained.params, trained.rest)
-    weights.save_backbone(model, tmp_path / "read.safetensors")
-    weights.save_backbone(expected, tmp_path / "trained.safetensors")
+    pretrained.save_backbone(model, tmp_path / "read.safetensors")
+    pretrained.save_backbone(expected, tmp_path / "trained.safetensors")
     read, kept = load_file(tmp_path / "read.safetensors"), load_file(tmp_path / "trained.safetensors")
     assert read.keys() == kept.keys() and len(read) > 10
     for name in read:

@@ -18,8 +18,8 @@ import pyarrow as pa
 
 from ltpml_jax.data.labels import LabelState
 from ltpml_jax.data.listing import ListedSplit, Listing
-from ltpml_jax.data.readers import common, lists, text_table
-from ltpml_jax.data.readers.text_table import Table
+from ltpml_jax.data.readers import common, text_table
+from ltpml_jax.data.readers.text_table import SEPARATOR, Table
 from ltpml_jax.errors import UserError
 
 _ABOUT_IMAGE = ("path", "id", "split", "annotator")
@@ -56,14 +56,14 @@ def read_table(path: str, images: str, unlisted: str | None = None) -> Listing:
 def _labels(table: Table, unlisted: str | None) -> tuple[tuple[str, ...], np.ndarray, list[str]]:
     """Class names, states int8 [N, C] of the rows, and notes."""
     others = [name for name in table.columns if name not in _ABOUT_IMAGE]
-    strange = [name for name in others if name not in lists.COLUMNS]
+    strange = [name for name in others if name not in COLUMNS]
     if len(strange) < len(others):  # columns of lists
         for name in strange:
-            near = common.nearest(name, [*lists.COLUMNS, *_ABOUT_IMAGE])
+            near = common.nearest(name, [*COLUMNS, *_ABOUT_IMAGE])
             raise UserError(
                 f"{table.path} has lists of classes and a column {name!r}; call it {near!r} or take it out."
             )
-        return lists.read(table, unlisted)
+        return read_lists(table, unlisted)
     if unlisted is not None:
         raise UserError(f"{table.path} has one column a class, where nothing means unknown; leave --unlisted out.")
     states = np.empty((len(table), len(others)), np.int8)
@@ -160,3 +160,76 @@ def merge_annotators(images: np.ndarray, states: np.ndarray) -> np.ndarray:
     order = np.argsort(images, kind="stable")
     starts = np.searchsorted(images[order], np.arange(images.max() + 1))
     return _STATE[np.bitwise_or.reduceat(_EVIDENCE[states[order]], starts, axis=0)]
+
+
+COLUMNS = {
+    "labels": LabelState.POSITIVE,
+    "positive": LabelState.POSITIVE,
+    "candidates": LabelState.CANDIDATE,
+    "negative": LabelState.NEGATIVE,
+    "unknown": LabelState.UNKNOWN,
+}
+# Columns of lists by name: row and code int64 [E] of each entry, and the class name of each code.
+Entries = dict[str, tuple[np.ndarray, np.ndarray, list[str]]]
+
+
+def read_lists(table: Table, unlisted: str | None) -> tuple[tuple[str, ...], np.ndarray, list[str]]:
+    """Sorted class names, states int8 [N, C] and notes of a table with some of COLUMNS.
+
+    `unlisted`, "negative" or "unknown", is the state of the classes that a row does not list; needed if there are any.
+
+    Raises:
+        UserError: a list holds something else than text, a row lists a class in two columns of different meaning, or
+            `unlisted` is needed and missing.
+    """
+    entries = {name: _entries(table, name) for name in COLUMNS if name in table.columns}
+    class_names = tuple(sorted({name for _, _, names in entries.values() for name in names} - {""}))
+    states = np.full((len(table), len(class_names)), common.NOT_STATED, np.int8)
+    numbers = {name: number for number, name in enumerate(class_names)}
+    for column, (rows, codes, names) in entries.items():
+        classes = np.array([numbers.get(name, -1) for name in names], np.int64)[codes]
+        named = classes >= 0  # the others are empty, as at the end of "cat;dog;"
+        _mark(table, class_names, states, rows[named], classes[named], column)
+    _fill(table, class_names, states, unlisted)
+    return class_names, states, _notes(entries)
+
+
+def _entries(table: Table, column: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    lists = table.lists(column)
+    entries = lists.flatten().dictionary_encode()
+    names = [common.class_name(name) for name in entries.dictionary.to_pylist()]
+    return lists.value_parent_indices().to_numpy(), entries.indices.to_numpy(), names
+
+
+def _mark(
+    table: Table, class_names: tuple[str, ...], states: np.ndarray, rows: np.ndarray, classes: np.ndarray, column: str
+) -> None:
+    """Writes the state of `column` to the entries (rows [E], classes [E]) of `states`."""
+    clash = common.mark(states, rows, classes, COLUMNS[column])
+    if clash is not None:
+        row, number = int(rows[clash]), int(classes[clash])
+        both = f"{LabelState(int(states[row, number])).name.lower()} and {COLUMNS[column].name.lower()}"
+        raise UserError(f"{table.place(row)} says that {class_names[number]!r} is {both}; keep one.")
+
+
+def _fill(table: Table, class_names: tuple[str, ...], states: np.ndarray, unlisted: str | None) -> None:
+    open_ = states == common.NOT_STATED
+    if unlisted is not None:
+        states[open_] = common.unlisted_state(unlisted)
+    elif open_.any():
+        row, number = np.unravel_index(open_.argmax(), states.shape)
+        raise UserError(
+            f"{table.place(int(row))} does not list the class {class_names[number]!r}; choose what that means: "
+            f"--unlisted=negative (every image was annotated for all classes) or --unlisted=unknown."
+        )
+
+
+def _notes(entries: Entries) -> list[str]:
+    """A warning where names look as if something else than the separator stood between them."""
+    names = [name for _, _, names in entries.values() for name in names]
+    for other in "|,":
+        odd = [name for name in names if other in name]
+        if odd:
+            seen = f"Class names that hold {other!r}, as {odd[0]!r} does: {len(odd)}."
+            return [f"{seen} What separates names is {SEPARATOR!r}."]
+    return []

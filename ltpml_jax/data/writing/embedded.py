@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 from ltpml_jax.data import digits_mlt, prepared, scenes
 from ltpml_jax.data.listing import ListedSplit, Listing
 from ltpml_jax.data.records import Records
-from ltpml_jax.data.writing import metadata_files
+from ltpml_jax.data.writing import metadata
 from ltpml_jax.errors import UserError
 from ltpml_jax.runtime.files import LOCK, lock
 
@@ -113,7 +113,7 @@ def _describe(name: str, folder: Path) -> None:
         raise UserError(f"The dataset in {folder} is damaged ({error}); delete it to rebuild it.") from error
     shards = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.glob("*.array_record-*")}
     more = {"name": name, "plan": "", "arguments": {}, "skipped": [], "notes": [], "sha256": shards}
-    metadata_files.write(folder, Listing(tuple(spec.name for spec in dataset.classes), splits), more)
+    metadata.write(folder, Listing(tuple(spec.name for spec in dataset.classes), splits), more)
 
 
 def _read(records: Records) -> ListedSplit:

@@ -17,7 +17,7 @@ from filelock import Timeout
 from ltpml_jax.data import prepared
 from ltpml_jax.data.listing import Listing
 from ltpml_jax.data.writing import bad_images as bad
-from ltpml_jax.data.writing import metadata_files, recipe, shards, workers
+from ltpml_jax.data.writing import metadata, recipe, shards, workers
 from ltpml_jax.data.writing.locations import File, check_reachable, is_remote, measure, measure_all
 from ltpml_jax.errors import UserError
 from ltpml_jax.runtime.files import LOCK, lock
@@ -78,10 +78,10 @@ def _make(
     """Makes the dataset in `home` and shows it as `folder`; returns its metadata, which has the `entries`."""
     rest, skipped = _write_shards(listing, files, home, jobs, skip_bad)
     notes = [*listing.notes, *bad.changes(listing, rest)]
-    metadata_files.write_info(home / "incomplete", entries["name"], rest)
-    metadata = metadata_files.write(home / "incomplete", rest, {**entries, "skipped": skipped, "notes": notes})
+    metadata.write_info(home / "incomplete", entries["name"], rest)
+    written = metadata.write(home / "incomplete", rest, {**entries, "skipped": skipped, "notes": notes})
     _publish(home, folder)
-    return metadata
+    return written
 
 
 def _already(folder: epath.Path, plan: str) -> dict[str, Any]:

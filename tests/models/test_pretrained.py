@@ -12,7 +12,7 @@ from flax import nnx
 from safetensors.numpy import load_file, save_file
 
 from ltpml_jax.errors import UserError
-from ltpml_jax.models import classifier, weights
+from ltpml_jax.models import classifier, pretrained
 from tests.models.test_layers import randomise
 from tests.models.test_torch_files import checkpoint
 
@@ -29,7 +29,7 @@ def _refused(model, path: Path) -> str:
     """The sentence with which a file is refused, after checking that it left the model as it was."""
     before = jax.tree.map(np.array, nnx.state(model))
     with pytest.raises(UserError) as caught:
-        weights.load_backbone(model, path)
+        pretrained.load_backbone(model, path)
     jax.tree.map(np.testing.assert_array_equal, nnx.state(model), before)
     return str(caught.value)
 
@@ -37,19 +37,19 @@ def _refused(model, path: Path) -> str:
 def test_round_trip_changes_the_backbone_only(tmp_path: Path) -> None:
     source, target, path = _model(0), _model(1), tmp_path / "backbone.safetensors"
     head = np.array(target.head.kernel[...])
-    digest = weights.save_backbone(source, path)
-    assert weights.load_backbone(target, path) == digest == hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = pretrained.save_backbone(source, path)
+    assert pretrained.load_backbone(target, path) == digest == hashlib.sha256(path.read_bytes()).hexdigest()
     jax.tree.map(np.testing.assert_array_equal, nnx.state(target.backbone), nnx.state(source.backbone))
     np.testing.assert_array_equal(target.head.kernel[...], head)
 
 
 def test_equal_weights_give_equal_bytes(tmp_path: Path) -> None:
-    assert weights.save_backbone(_model(0), tmp_path / "a") == weights.save_backbone(_model(0), tmp_path / "b")
-    assert weights.save_backbone(_model(1), tmp_path / "c") != weights.save_backbone(_model(0), tmp_path / "a")
+    assert pretrained.save_backbone(_model(0), tmp_path / "a") == pretrained.save_backbone(_model(0), tmp_path / "b")
+    assert pretrained.save_backbone(_model(1), tmp_path / "c") != pretrained.save_backbone(_model(0), tmp_path / "a")
 
 
 def test_keys_and_layout(tmp_path: Path) -> None:
-    weights.save_backbone(_model(0), tmp_path / "a")
+    pretrained.save_backbone(_model(0), tmp_path / "a")
     tensors = load_file(tmp_path / "a")
     assert tensors["layer2.0.conv1.kernel"].shape == (3, 3, 16, 32)
     assert tensors["layer2.0.downsample.1.var"].shape == (32,)
@@ -59,7 +59,7 @@ def test_keys_and_layout(tmp_path: Path) -> None:
 
 def test_every_misfit_is_named_in_one_error(tmp_path: Path) -> None:
     path, model = tmp_path / "a", _model(0)
-    weights.save_backbone(model, path)
+    pretrained.save_backbone(model, path)
     tensors = load_file(path)
     del tensors["conv1.kernel"], tensors["layer4.0.bn2.mean"]
     tensors["fc.kernel"] = np.zeros((96, 10), np.float32)
@@ -78,21 +78,21 @@ def test_unreadable_file(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.safetensors"
     path.write_bytes(content)
     with pytest.raises(UserError, match="broken.safetensors is not a readable safetensors file"):
-        weights.load_backbone(_model(0), path)
+        pretrained.load_backbone(_model(0), path)
 
 
 def test_truncated_file(tmp_path: Path) -> None:
     path = tmp_path / "cut.safetensors"
-    weights.save_backbone(_model(0), path)
+    pretrained.save_backbone(_model(0), path)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(UserError, match="cut.safetensors is not a readable"):
-        weights.load_backbone(_model(0), path)
+        pretrained.load_backbone(_model(0), path)
 
 
 def test_missing_file_and_directory(tmp_path: Path) -> None:
     for path in (tmp_path / "nowhere.safetensors", tmp_path):
         with pytest.raises(UserError, match=f"cannot read the weights {path}"):
-            weights.load_backbone(_model(0), path)
+            pretrained.load_backbone(_model(0), path)
 
 
 TORCH = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
@@ -100,7 +100,7 @@ TORCH = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running
 
 def _torch(model: classifier.Classifier, folder: Path, prefix: str = "") -> dict[str, np.ndarray]:
     """A state dict as torchvision would have it: other names and layouts, a classifier, counters."""
-    weights.save_backbone(model, folder / "own.safetensors")
+    pretrained.save_backbone(model, folder / "own.safetensors")
     found = {prefix + "fc.weight": np.zeros((10, 96), np.float32), prefix + "fc.bias": np.zeros(10, np.float32)}
     for key, array in load_file(folder / "own.safetensors").items():
         path, _, leaf = key.rpartition(".")
@@ -125,7 +125,7 @@ def test_torchvision_names(tmp_path: Path, caplog: pytest.LogCaptureFixture, pre
     else:
         save_file(tensors, path)
     with caplog.at_level(logging.INFO):
-        assert weights.load_backbone(target, path) == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert pretrained.load_backbone(target, path) == hashlib.sha256(path.read_bytes()).hexdigest()
     _assert_same_backbone(target, source)
     assert caplog.messages == [f"Left out of {path}: fc.bias, fc.weight, and 12 num_batches_tracked"]
 
@@ -134,7 +134,7 @@ def test_torchvision_names(tmp_path: Path, caplog: pytest.LogCaptureFixture, pre
 def test_torch_weights_of_any_float_type_become_float32(tmp_path: Path, dtype: type) -> None:
     path, model = tmp_path / "a.safetensors", _model(0)
     save_file({key: array.astype(dtype) for key, array in _torch(_model(1), tmp_path).items()}, path)
-    weights.load_backbone(model, path)
+    pretrained.load_backbone(model, path)
     kernel = model.backbone.conv1.kernel[...]
     assert kernel.dtype == np.float32
     np.testing.assert_array_equal(kernel, np.asarray(_model(1).backbone.conv1.kernel[...]).astype(dtype))
@@ -160,5 +160,5 @@ def test_a_damaged_checkpoint_leaves_the_model_alone(tmp_path: Path) -> None:
     path.write_bytes(checkpoint(_torch(_model(1), tmp_path))[:-1000])
     before = jax.tree.map(np.array, nnx.state(model))
     with pytest.raises(UserError, match="a.pth is not a sound torch checkpoint"):
-        weights.load_backbone(model, path)
+        pretrained.load_backbone(model, path)
     jax.tree.map(np.testing.assert_array_equal, nnx.state(model), before)

@@ -1,11 +1,49 @@
-"""A dataset in numbers and as lines of text: counts, groups, cardinality, co-occurrence."""
+"""The files of a prepared dataset beside its shards, and the report on them."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from etils import epath
 
+from ltpml_jax.data import prepared
 from ltpml_jax.data.labels import GROUPS, HEAD_AT_LEAST, MEDIUM_AT_LEAST, LabelState, class_counts, class_groups
 from ltpml_jax.data.listing import ListedSplit, Listing
+from ltpml_jax.data.writing import tfds_format
+
+
+def write(folder: Path, listing: Listing, more: dict[str, Any]) -> dict[str, Any]:
+    """Describes the files in `folder`, which hold the listing; the content of lt_pml.json, with `more` in it.
+
+    lt_pml.json comes last and whole, so that a folder that has it has everything.
+    """
+    unfinished = folder / f"writing.{prepared.METADATA}"
+    unfinished.unlink(missing_ok=True)  # of a run that was killed
+    for split, listed in listing.splits.items():
+        np.save(folder / prepared.labels_file(split), listed.states.astype(np.int8))
+    np.save(folder / prepared.COOCCURRENCE, cooccurrence(listing.splits["train"].states))
+    metadata = {
+        "format": prepared.FORMAT,
+        **more,
+        "classes": list(listing.class_names),
+        **statistics(listing),
+        "files": {file.name: file.stat().st_size for file in sorted(folder.iterdir())},
+    }
+    unfinished.write_text(json.dumps(metadata, indent=1, ensure_ascii=False) + "\n")
+    unfinished.replace(folder / prepared.METADATA)
+    return metadata
+
+
+def write_info(folder: Path, name: str, listing: Listing) -> None:
+    """Writes what TFDS reads beside the shards in `folder`, which hold the listing."""
+    shards = {split: prepared.shards(folder, split) for split in listing.splits}
+    lengths = {split: [tfds_format.records(file) for file in files] for split, files in shards.items()}
+    sizes = {split: sum(file.stat().st_size for file in files) for split, files in shards.items()}
+    counts = ", ".join(f"{len(listed.ids)} {split}" for split, listed in listing.splits.items())
+    description = f"{name}: {len(listing.class_names)} classes; images: {counts}. Written by ltpml prepare."
+    tfds_format.write_info(epath.Path(folder), name, description, listing.class_names, lengths, sizes)
+
 
 _PAIRS = 10
 _SHOWN = 20

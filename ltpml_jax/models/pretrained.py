@@ -1,7 +1,12 @@
-"""Backbone weights: safetensors under dotted keys of our own, or anything in torchvision's naming, from disk or hub."""
+"""Backbone weights: safetensors under dotted keys of our own, or anything in torchvision's (and timm's) naming.
+
+`layer1.0.conv1.kernel` [h, w, I, O] is torch's `layer1.0.conv1.weight` [O, I, h, w]; a BatchNorm's `scale`, `bias`,
+`mean`, `var` are `weight`, `bias`, `running_mean`, `running_var`. Everything else is called the same.
+"""
 
 import hashlib
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,8 +16,50 @@ from flax import nnx
 from safetensors.numpy import save
 
 from ltpml_jax.errors import UserError
-from ltpml_jax.models import torch_names, weight_files
+from ltpml_jax.models import weight_files
 from ltpml_jax.models.classifier import Classifier
+
+log = logging.getLogger(__name__)
+_LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+_TELLING = (".weight", ".running_mean", ".running_var")  # never the end of a name of ours
+_PARALLEL = "module."  # put before every name by torch.nn.DataParallel
+
+
+def has_torch_names(names: Iterable[str]) -> bool:
+    """Whether a file's tensors are named as torch names them."""
+    return any(name.endswith(_TELLING) for name in names)
+
+
+def torch_name(key: str) -> str:
+    """torch's name of one of our keys."""
+    path, _, leaf = key.rpartition(".")
+    return f"{path}.{_LEAVES[leaf]}"
+
+
+def torch_shape(ours: tuple[int, ...]) -> tuple[int, ...]:
+    """torch's shape of an array of ours."""
+    return tuple(ours[axis] for axis in (3, 2, 0, 1)) if len(ours) == 4 else ours
+
+
+def from_torch(tensor: np.ndarray) -> np.ndarray:
+    """A tensor of torch's layout and any float dtype in our layout, float32 (a view where nothing changes)."""
+    return (tensor.transpose(2, 3, 1, 0) if tensor.ndim == 4 else tensor).astype(np.float32, copy=False)
+
+
+def torch_backbone(tensors: Mapping[str, np.ndarray], what: str) -> dict[str, np.ndarray]:
+    """The tensors of a state dict without those that no backbone has, which are logged.
+
+    Left out are the classifier (`fc`) and the BatchNorms' `num_batches_tracked`; "module." before every name goes.
+    """
+    if all(key.startswith(_PARALLEL) for key in tensors):
+        tensors = {key.removeprefix(_PARALLEL): tensor for key, tensor in tensors.items()}
+    counters = [key for key in tensors if key.endswith("num_batches_tracked")]
+    classifier = sorted(key for key in tensors if key.startswith("fc."))
+    if classifier or counters:
+        listed = ", ".join(classifier) or "no classifier"
+        log.info("Left out of %s: %s, and %d num_batches_tracked", what, listed, len(counters))
+    return {key: tensor for key, tensor in tensors.items() if key not in {*counters, *classifier}}
+
 
 _FLOATS = ("float32", "float16", "bfloat16", "float64")
 
@@ -27,7 +74,7 @@ class _Naming(NamedTuple):
 
 
 _OWN = _Naming(lambda key: key, lambda shape: shape, lambda array: array, ("float32",))
-_TORCH = _Naming(torch_names.name, torch_names.shape, torch_names.convert, _FLOATS)
+_TORCH = _Naming(torch_name, torch_shape, from_torch, _FLOATS)
 
 
 def save_backbone(model: Classifier, path: str | Path) -> str:
@@ -55,8 +102,8 @@ def load_backbone(model: Classifier, source: str | Path) -> str:
     """
     tensors, digest = weight_files.read(weight_files.locate(source))
     naming, leaves = _OWN, _leaves(model)
-    if torch_names.used(tensors):
-        naming, tensors = _TORCH, torch_names.backbone(tensors, str(source))
+    if has_torch_names(tensors):
+        naming, tensors = _TORCH, torch_backbone(tensors, str(source))
     if problems := _problems(naming, leaves, tensors):
         listed = "; ".join(problems)
         raise UserError(f"{source} does not fit the backbone: {listed}; choose the backbone it was made with")
