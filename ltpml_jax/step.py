@@ -168,14 +168,23 @@ def step_metrics(work: Work) -> Metrics:
 
 
 def jit_predict(forward: Callable, method: Method, mesh: Mesh) -> Predict:
-    """Compile (params, rest, images uint8 [B, H, W, 3]) -> logits float32 [B, C] of every prediction, on a mesh."""
+    """Compile (params, rest, images uint8 [B, H, W, 3]) -> logits float32 [B, C] of every prediction, on a mesh.
+
+    The predictions come in the method's order, the headline first.
+    """
 
     def predict(params: Any, rest: Any, images: jax.Array) -> dict[str, jax.Array]:
         outputs = forward(params, rest, normalise(images), train=False, mask=None, dropout_key=None)[0]
         return {name: choose(outputs) for name, choose in method.predictions.items()}
 
     everywhere = NamedSharding(mesh, P())
-    return jax.jit(predict, in_shardings=(everywhere, everywhere, batch_sharding(mesh)), out_shardings=everywhere)
+    compiled = jax.jit(predict, in_shardings=(everywhere, everywhere, batch_sharding(mesh)), out_shardings=everywhere)
+
+    def ordered(params: Any, rest: Any, images: jax.Array) -> dict[str, jax.Array]:
+        outputs = compiled(params, rest, images)  # jit sorts a dict by its keys
+        return {name: outputs[name] for name in method.predictions}
+
+    return ordered
 
 
 def jit_step(stages: Stages, mesh: Mesh, state: TrainState, one_jit: bool) -> Step:

@@ -198,7 +198,7 @@ def test_predictions_and_beliefs_have_the_shapes_of_labels(name):
     predict = step.jit_predict(classifier.make_forward(parts(name).graphdef), made, mesh)
     images = np.zeros((5, SIDE, SIDE, 3), np.uint8)
     outputs = predict(state.evaluated(after), after.rest, images)  # type: ignore[arg-type]
-    assert set(outputs) == set(made.predictions)
+    assert list(outputs) == list(made.predictions)
     assert all(logits.shape == (5, C) and np.isfinite(logits).all() for logits in outputs.values())
     if made.beliefs is not None:
         soft, hard = made.beliefs(after.shared, jax.tree.map(lambda table: table[:7], after.rows))
