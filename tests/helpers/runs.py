@@ -124,7 +124,7 @@ def start_all(arguments: list[Any], processes: int, devices: int = 1) -> list[su
     return [start(one, **shared, JAX_PROCESS_ID=str(number)) for number, one in enumerate(commands)]
 
 
-def wait_all(processes: list[subprocess.Popen[str]], seconds: float = 300) -> list[subprocess.CompletedProcess[str]]:
+def wait_all(processes: list[subprocess.Popen[str]], seconds: float = 600) -> list[subprocess.CompletedProcess[str]]:
     """Their ends; those that do not come within the time are killed."""
     deadline, ended = time.monotonic() + seconds, []
     for process in processes:
@@ -140,7 +140,7 @@ def wait_all(processes: list[subprocess.Popen[str]], seconds: float = 300) -> li
 def call(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     return subprocess.run(
-        arguments, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300, check=False
+        arguments, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=600, check=False
     )
 
 
