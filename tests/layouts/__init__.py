@@ -1,0 +1,5 @@
+"""The layouts of golden files beside NDLP's own, each in a file of its family; replay.py goes through them in order."""
+
+from tests.layouts.base import Layout
+
+LAYOUTS: tuple[Layout, ...] = ()
