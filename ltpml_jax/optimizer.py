@@ -124,7 +124,7 @@ def _scale_by_rate(config: Config, steps_per_epoch: int) -> optax.GradientTransf
     if not periods:
         return rest
     labels = {path: f"path{number}" for number, path in enumerate(periods)}
-    rules = {"rest": rest}
+    rules: dict[Any, optax.GradientTransformation] = {"rest": rest}
     for path, period in periods.items():
         drops = range(int(period) - 1, config.train.epochs, int(period))
         rules[labels[path]] = optax.scale_by_learning_rate(rate_schedule(config, steps_per_epoch, drops))

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 from ltpml_jax.methods.base import Context, Forward, Method, Pass, Plan
 from ltpml_jax.methods.comic_losses import ComicSettings, RLCState, cooccurrence, htb, init_rlc, mfm, rlc
 from ltpml_jax.methods.comic_network import Branches, ComicNetwork, ComicOutputs, moving_mean, normalised_logits
-from ltpml_jax.methods.priors import Prior
 
 HEAD_SHIFT = -1.0  # the head takes its moving vector's direction out of a feature
 
@@ -50,7 +49,7 @@ def comic(settings: ComicSettings, plan: Plan) -> Method:
         return loss, (carried, stats)
 
     return Method(
-        init=lambda states, prior: (init(states, prior, settings), ()),
+        init=lambda states, prior: (init(states, settings), ()),
         passes=(Pass(total),),
         update=lambda context, carry: (carry.shared, (), diagnostics(carry)),
         network=lambda blocks: ComicNetwork(blocks, settings),
@@ -62,7 +61,7 @@ def comic(settings: ComicSettings, plan: Plan) -> Method:
     )
 
 
-def init(states: jax.Array, prior: Prior, settings: ComicSettings) -> ComicShared:
+def init(states: jax.Array, settings: ComicSettings) -> ComicShared:
     """The state before training, of label states int8 [N, C]; counts are of positives and candidates."""
     observed = (states == 1) | (states == 2)
     dtype = jnp.result_type(float)
@@ -102,13 +101,14 @@ def objective(
 
 def moved_logits(outputs: ComicOutputs, moving: Branches, settings: ComicSettings) -> Branches:
     """Logits [B, C] that RLC and HTB read: head and tail shifted along their moving vectors, the balanced as it is."""
-    shifted = [
-        normalised_logits(features, weight, settings.scale, settings.groups, vector, shift)
-        for features, weight, vector, shift in zip(
-            outputs.features[:2], outputs.weights[:2], moving[:2], (HEAD_SHIFT, settings.tail_shift), strict=True
-        )
-    ]
-    return Branches(*shifted, outputs.logits.balanced)
+
+    def shifted(name: str, shift: float) -> jax.Array:
+        features, weight, vector = (getattr(one, name) for one in (outputs.features, outputs.weights, moving))
+        return normalised_logits(features, weight, settings.scale, settings.groups, vector, shift)
+
+    return Branches(
+        shifted("head", HEAD_SHIFT), shifted("tail", settings.tail_shift), outputs.logits.balanced
+    )  # fmt: skip
 
 
 def diagnostics(carry: ComicCarry) -> dict[str, jax.Array]:

@@ -122,7 +122,7 @@ def replay_attention(gold: Golden) -> list[Check]:
     hidden, width = gold["attn__Wq"].shape
     attention = Attention(width, hidden, 0.1, nnx.Rngs(0))
     for layer, name in ((attention.query, "Wq"), (attention.key, "Wk"), (attention.score, "wv")):
-        layer.kernel[...] = jnp.asarray(gold[f"attn__{name}"].T)
+        layer.kernel[...] = jnp.asarray(gold[f"attn__{name}"].T, jnp.float32)
     keys = jnp.asarray(gold["attn__keys"])
     out, weights = attention(jnp.asarray(gold["x"]), keys, train=False, dropout_key=None)
     return [Check("attn__out", out, FLOAT32), Check("attn__weights", weights[:, None], FLOAT32)]

@@ -9,12 +9,10 @@ from ltpml_jax.methods import comic
 from ltpml_jax.methods.base import Plan
 from ltpml_jax.methods.comic_losses import ComicSettings, htb, init_rlc, mfm, rlc
 from ltpml_jax.methods.comic_network import Branches, ComicOutputs, moving_mean, normalised_logits
-from ltpml_jax.methods.priors import Prior
 
 SETTINGS = ComicSettings(feature_width=4, htb_weight=0.5, mfm_weight=2.0)
 STATES = jnp.array([[1, 2, 0, 0], [0, 2, 1, 0], [3, 0, 2, 0]], jnp.int8)
 LABELS = jnp.array([[1.0, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 0]])
-PRIOR = Prior(jnp.ones(4), jnp.array(3.0))
 
 
 def made_outputs() -> ComicOutputs:
@@ -28,17 +26,17 @@ def made_outputs() -> ComicOutputs:
 
 def test_counts_are_those_of_observed_labels():
     """State 3, unknown, is none."""
-    shared = comic.init(STATES, PRIOR, SETTINGS._replace(cooc=True))
+    shared = comic.init(STATES, SETTINGS._replace(cooc=True))
     np.testing.assert_array_equal(shared.count, [1, 2, 2, 0])
     assert shared.cooc is not None
     np.testing.assert_array_equal(np.diag(shared.cooc), shared.count)
-    assert float(shared.cooc[0, 1]) == 1 and comic.init(STATES, PRIOR, SETTINGS).cooc is None
+    assert float(shared.cooc[0, 1]) == 1 and comic.init(STATES, SETTINGS).cooc is None
     assert [vector.shape for vector in shared.moving] == [(4,)] * 3
 
 
 def test_the_sum_of_the_three_branches():
     """MFM reads plain logits, RLC moved ones, HTB the moved ones of head and tail."""
-    outputs, shared = made_outputs(), comic.init(STATES, PRIOR, SETTINGS)
+    outputs, shared = made_outputs(), comic.init(STATES, SETTINGS)
     total, carry = comic.objective(outputs, LABELS, jnp.int32(1), shared, SETTINGS)
     count = shared.count
 
@@ -61,7 +59,7 @@ def test_the_sum_of_the_three_branches():
 
 
 def test_the_moving_vectors_are_constant_and_the_balanced_loss_reaches_the_head():
-    outputs, shared = made_outputs(), comic.init(STATES, PRIOR, SETTINGS)
+    outputs, shared = made_outputs(), comic.init(STATES, SETTINGS)
     only = SETTINGS._replace(mfm_weight=0.0, rlc_weight=0.0)
 
     def total(features, settings):
@@ -74,7 +72,7 @@ def test_the_moving_vectors_are_constant_and_the_balanced_loss_reaches_the_head(
 
 
 def test_diagnostics_count_this_epochs_recalled_labels():
-    shared = comic.init(STATES, PRIOR, SETTINGS)
+    shared = comic.init(STATES, SETTINGS)
     seen = init_rlc(shared.count)._replace(distribution=shared.count + 2)
     carry = comic.ComicCarry(shared._replace(correctors=Branches(seen, seen, seen)), jnp.array(0.4))
     np.testing.assert_allclose(comic.diagnostics(carry)["recalled"], 8)

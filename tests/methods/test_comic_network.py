@@ -1,12 +1,13 @@
 """COMIC's classifiers, attention and network, against numpy and on a small backbone."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
-from ltpml_jax.methods.base import Blocks
 from ltpml_jax.methods.comic_losses import ComicSettings
 from ltpml_jax.methods.comic_network import Attention, ComicNetwork, moving_mean, normalised_logits
 from ltpml_jax.models import classifier
@@ -73,14 +74,10 @@ def test_attention_by_hand_and_its_dropout():
 
 
 def network(**changes) -> ComicNetwork:
-    blocks = Blocks(
-        classifier=lambda number: classifier.build(SPEC, 5, 0, number),
-        backbone=lambda number: classifier.build(SPEC, 5, 0, number).backbone,
-        pair=lambda: None,
-        classes=5,
-        seed=0,
-    )
-    return ComicNetwork(blocks, SMALL._replace(**changes))
+    blocks = SimpleNamespace(
+        backbone=lambda number: classifier.build(SPEC, 5, 0, number).backbone, classes=5, seed=0
+    )  # fmt: skip
+    return ComicNetwork(blocks, SMALL._replace(**changes))  # type: ignore[arg-type]
 
 
 def outputs(made: nnx.Module):
