@@ -1,7 +1,8 @@
 """The methods by name; an editor can follow each entry from here. A new method is one file and one line."""
 
-from ltpml_jax.methods import co_label_selection, coteaching, elr, losses, ndlp, supervised
+from ltpml_jax.methods import co_label_selection, comic, coteaching, elr, losses, ndlp, supervised
 from ltpml_jax.methods.base import Entry, Method
+from ltpml_jax.methods.comic_losses import ComicSettings
 
 __all__ = ["METHODS", "SECTIONS", "Entry", "Method"]
 
@@ -17,6 +18,7 @@ METHODS = {
     ),
     "jocor": Entry(coteaching.jocor, {"small_loss": coteaching.SmallLossSettings, "jocor": coteaching.JoCoRSettings}),
     "elr": Entry(elr.elr, {"elr": elr.ELRSettings}),
+    "comic": Entry(comic.comic, {"comic": ComicSettings}),
 }
 # Every section that some method takes, in the order of METHODS.
 SECTIONS = {name: kind for entry in METHODS.values() for name, kind in entry.sections.items()}
