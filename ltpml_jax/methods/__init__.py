@@ -1,6 +1,6 @@
 """The methods by name; an editor can follow each entry from here. A new method is one file and one line."""
 
-from ltpml_jax.methods import losses, ndlp, supervised
+from ltpml_jax.methods import assume_negative, asymmetric, hill, losses, ndlp, pu_mlc, role, supervised
 from ltpml_jax.methods.base import Entry, Method
 
 __all__ = ["METHODS", "SECTIONS", "Entry", "Method"]
@@ -8,7 +8,18 @@ __all__ = ["METHODS", "SECTIONS", "Entry", "Method"]
 METHODS = {
     "ndlp": Entry(ndlp.ndlp, {"ndlp": ndlp.NDLPSettings, "db": losses.DBSettings}),
     "bce": Entry(supervised.bce, {}),
+    "db": Entry(supervised.db, {"db": losses.DBSettings}),
     "db_focal": Entry(supervised.db_focal, {"db": losses.DBSettings}),
+    "focal": Entry(asymmetric.focal, {"focal": asymmetric.FocalSettings}),
+    "asl": Entry(asymmetric.asl, {"asl": asymmetric.ASLSettings}),
+    "pasl": Entry(asymmetric.pasl, {"pasl": asymmetric.PASLSettings}),
+    "hill": Entry(hill.hill, {"hill": hill.HillSettings}),
+    "splc": Entry(hill.splc, {"splc": hill.SPLCSettings}),
+    "wan": Entry(assume_negative.wan, {"wan": assume_negative.WANSettings}),
+    "an_ls": Entry(assume_negative.an_ls, {"an_ls": assume_negative.ANLSSettings}),
+    "epr": Entry(assume_negative.epr, {"epr": assume_negative.EPRSettings}),
+    "role": Entry(role.role, {"role": role.RoleSettings}),
+    "pu_mlc": Entry(pu_mlc.pu_mlc, {"pu_mlc": pu_mlc.PUMLCSettings}),
 }
 # Every section that some method takes, in the order of METHODS.
 SECTIONS = {name: kind for entry in METHODS.values() for name, kind in entry.sections.items()}
