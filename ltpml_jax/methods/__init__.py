@@ -1,6 +1,6 @@
 """The methods by name; an editor can follow each entry from here. A new method is one file and one line."""
 
-from ltpml_jax.methods import assume_negative, asymmetric, hill, losses, ndlp, pu_mlc, role, supervised
+from ltpml_jax.methods import assume_negative, asymmetric, hill, losses, lws, ndlp, pu_mlc, role, supervised
 from ltpml_jax.methods.base import Entry, Method
 
 __all__ = ["METHODS", "SECTIONS", "Entry", "Method"]
@@ -20,6 +20,7 @@ METHODS = {
     "epr": Entry(assume_negative.epr, {"epr": assume_negative.EPRSettings}),
     "role": Entry(role.role, {"role": role.RoleSettings}),
     "pu_mlc": Entry(pu_mlc.pu_mlc, {"pu_mlc": pu_mlc.PUMLCSettings}),
+    "lws": Entry(lws.lws, {}, second_stage=True),
 }
 # Every section that some method takes, in the order of METHODS.
 SECTIONS = {name: kind for entry in METHODS.values() for name, kind in entry.sections.items()}

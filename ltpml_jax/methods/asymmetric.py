@@ -61,7 +61,7 @@ def focal(settings: FocalSettings, plan: Plan) -> Method:
 
     def loss(logits: jax.Array, context: Context) -> jax.Array:
         weight = losses.class_balanced_weight(context.shared, settings.class_balance)
-        elements = weight * focal_loss(logits, context.candidates, settings.convention)
+        elements = weight[None] * focal_loss(logits, context.candidates, settings.convention)
         return elements.mean() if settings.convention == "db" else elements.sum()
 
     return one_pass(loss)
@@ -94,7 +94,7 @@ def pasl_loss(
     unannotated = 1 - positive - negative
     gamma = positive * settings.gamma_pos + negative * settings.gamma_neg + unannotated * settings.gamma_unannotated
     if settings.mode == "selective":
-        ignored = likeliest(logits, unannotated, settings) | (share > settings.prior_threshold)
+        ignored = likeliest(logits, unannotated, settings) | (share > settings.prior_threshold)[None]
         weight = 1 - unannotated * ignored
     elif settings.mode == "negative":
         weight = jnp.ones_like(positive)

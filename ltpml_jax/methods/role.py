@@ -5,7 +5,7 @@ observed positives, and towards an expected number of positives. The table is tr
 row beside it. Its update is sparse: only the rows of the batch move.
 """
 
-from typing import Annotated, NamedTuple, cast
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -109,9 +109,8 @@ def role(settings: RoleSettings, plan: Plan) -> Method:
 def update(context: Context, gradient: jax.Array, rate: float) -> tuple[RoleShared, RoleRows, dict[str, jax.Array]]:
     """One step of Adam on the batch's rows, the gradient [B, C] with respect to theta; no weight decay."""
     shared, rows = context.shared, context.rows
-    moments = optax.ScaleByAdamState(shared.steps, rows.first, rows.second)
-    step, after = ADAM.update(gradient, moments)
-    moments = cast(optax.ScaleByAdamState, after)
+    result: Any = ADAM.update(gradient, optax.ScaleByAdamState(shared.steps, rows.first, rows.second))
+    step, moments = result
     new = RoleRows(rows.theta - rate * step, moments.mu, moments.nu)
     estimated = (new.theta > 0).sum(-1).mean()
     return shared._replace(steps=moments.count), new, {"estimated_positives": estimated}

@@ -183,7 +183,7 @@ def db_family(variant: str, given: Arrays) -> dict[str, Any] | None:
         "rebalance_focal": lambda z: losses.db_focal(z, labels, prior, plain),
         "focal": lambda z: asymmetric.focal_loss(z, labels, "db"),
         "focalloss_class": lambda z: asymmetric.focal_loss(z, labels, "comic"),
-        "cb_focal": lambda z: losses.class_balanced_weight(prior, 0.9) * asymmetric.focal_loss(z, labels, "db"),
+        "cb_focal": lambda z: losses.class_balanced_weight(prior, 0.9)[None] * asymmetric.focal_loss(z, labels, "db"),
         "bce": lambda z: losses.bce(z, labels),
         "bce_class": lambda z: losses.bce(z, labels),
     }
