@@ -1,4 +1,4 @@
-"""Golden files of one-network losses: those shipped, where they lie beside the repository, and some from definitions."""
+"""Golden files of one-network losses: those shipped, where they lie beside the repository, and others by definition."""
 
 from pathlib import Path
 
