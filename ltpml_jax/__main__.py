@@ -4,7 +4,7 @@ import sys
 
 from ltpml_jax import __version__, cli
 from ltpml_jax.commands import corrupt, evaluate, export, preflight, prepare, train
-from ltpml_jax.errors import UserError
+from ltpml_jax.errors import UserError, nearest
 
 COMMANDS = {
     "train": train.COMMAND,
@@ -40,7 +40,7 @@ def overview() -> str:
 def _no_command(word: str) -> str:
     if not word or word.startswith("-"):
         return f"The command is missing; write `ltpml COMMAND ...` with one of {', '.join(COMMANDS)}."
-    return f"There is no command {word!r}; did you mean {cli.nearest(word, list(COMMANDS))!r}?"
+    return f"There is no command {word!r}; did you mean {nearest(word, COMMANDS)!r}?"
 
 
 if __name__ == "__main__":

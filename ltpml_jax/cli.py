@@ -4,7 +4,6 @@ Neither this nor the top of a command's module imports anything heavy, so that `
 """
 
 import argparse
-import difflib
 import logging
 import re
 import sys
@@ -17,7 +16,7 @@ from ml_collections import config_flags
 from ml_collections.config_flags import tuple_parser
 
 from ltpml_jax.commands import config_file
-from ltpml_jax.errors import UserError
+from ltpml_jax.errors import UserError, nearest
 
 DATA_DIR = "~/tensorflow_datasets"  # the default of config.data.dir
 HELP = ("-h", "-help", "--help", "--helpshort", "--helpfull")
@@ -104,11 +103,6 @@ def help_text(name: str, command: Command) -> str:
     return parser.format_help().rstrip()
 
 
-def nearest(name: str, valid: list[str]) -> str:
-    """The valid name that is most like `name`."""
-    return difflib.get_close_matches(name, valid, n=1, cutoff=0.0)[0]
-
-
 def _with_underscores(word: str, values: flags.FlagValues) -> str:
     """--skip-bad as --skip_bad."""
     name, equals, value = word.lstrip("-").partition("=")
@@ -150,7 +144,7 @@ def _nearest_flag(name: str, values: flags.FlagValues) -> str:
 
         paths = reversed(list(fields(values["config"].value)))  # of fields with one last part, the first
         names = {path.rpartition(".")[2]: f"config.{path}" for path in paths} | names
-    return names[nearest(name, list(names))]
+    return names[nearest(name, names)]
 
 
 def _illegal(error: flags.IllegalFlagValueError, values: flags.FlagValues) -> str:
@@ -160,7 +154,7 @@ def _illegal(error: flags.IllegalFlagValueError, values: flags.FlagValues) -> st
     value = str(error).removeprefix(f"flag --{name}=").removesuffix(f": {reason}")
     parser = values[name].parser
     if isinstance(parser, flags.EnumParser):
-        close = nearest(value, list(parser.enum_values))
+        close = nearest(value, parser.enum_values)
         return f"--{name} is {value!r}; choose one of {', '.join(parser.enum_values)} (nearest: {close})."
     kinds = {flags.BooleanParser: "True or False", tuple_parser.TupleParser: "numbers in parentheses, as (0.5,2.0)"}
     wanted = kinds.get(type(parser)) or parser.syntactic_help or reason

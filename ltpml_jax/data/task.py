@@ -14,7 +14,7 @@ from ltpml_jax.methods.settings import Config
 
 
 class Task(NamedTuple):
-    """N training images (rows `train` of the dataset's training split), C classes.
+    """N training images (rows `train` of the dataset's training split), C classes; the other rows are held out.
 
     served: the label states [N, C] that training sees; lists: those that the class-aware sampler walks; both are made
     a few rows at a time. validation: rows of `held_out`, the split that chooses `best`, with validation_labels int8
@@ -43,10 +43,10 @@ def make_task(config: Config) -> Task:
     """
     dataset = datasets.load(config.data.name, config.data.dir)
     candidates = candidate_sets(config, dataset)
-    train, held = split_validation(len(candidates), config.data.validation, config.data.candidate_seed)
+    train, held = _hold_out(config, len(candidates))
     held_out, validation, judged_by = dataset.train, held, candidates.of(held)
     if dataset.validation is not None:
-        if len(held):
+        if config.data.validation:
             raise UserError(f"{dataset.name} has a validation split of its own; set config.data.validation to 0.")
         held_out, validation = dataset.validation, np.arange(len(dataset.validation.labels))
         judged_by = LabelRows(dataset.validation.labels, validation, config.data.unknown)
@@ -93,6 +93,30 @@ def split_validation(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np
         raise UserError(f"a validation fraction of {fraction} leaves none of {n} training images; lower it.")
     order = np.argsort(streams.raw(n, seed, streams.Purpose.VALIDATION), kind="stable")
     return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def split_fold(n: int, fold: str) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted, disjoint int64 rows (training, held out) of `n` samples for the fold "k/K", k from 1 to K.
+
+    The K folds part the samples, in an order that depends on nothing but `n`, into parts whose sizes differ by one at
+    most: equal on every machine, and disjoint whatever the seeds of the K runs. They are not stratified.
+
+    Raises:
+        UserError: there are fewer samples than folds.
+    """
+    number, folds = (int(part) for part in fold.split("/"))
+    if n < folds:
+        raise UserError(f"config.data.fold is {fold!r}, but there are only {n} training images; take fewer folds.")
+    order = np.argsort(streams.raw(n, 0, streams.Purpose.FOLDS), kind="stable")
+    start, stop = (number - 1) * n // folds, number * n // folds
+    return np.sort(np.concatenate([order[:start], order[stop:]])), np.sort(order[start:stop])
+
+
+def _hold_out(config: Config, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows (training, held out) as the config has it; config.validate lets only one of the two fields be set."""
+    if config.data.fold:
+        return split_fold(n, config.data.fold)
+    return split_validation(n, config.data.validation, config.data.candidate_seed)
 
 
 def origin(config: Config) -> str:
