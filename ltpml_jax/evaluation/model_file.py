@@ -2,8 +2,9 @@
 
 A JSON object: `format`, `ltpml_jax` (version of the package), `method`, `predictions` (names, the headline first),
 `class_names`, `groups` (numbers of the head, medium and tail classes), `class_counts` and `counts_are` ("estimated" or
-"oracle"), `image_size`, `resize`, `mean` and `std` (of pixels / 255), `backbone`, `dataset` (its name, `states_sha256`
-of the training labels as prepared, `candidates_sha256` of the candidate sets), `candidates` (how those were made).
+"oracle"), `image_size`, `resize`, `mean` and `std` (of pixels / 255), `backbone`, `dataset` (its name, how many
+images train, `states_sha256` of all training labels as prepared, `candidates_sha256` of the candidate sets),
+`candidates` (how those were made).
 """
 
 import json
@@ -63,6 +64,7 @@ def describe(run: Experiment) -> dict[str, Any]:
         "backbone": config.model.backbone,
         "dataset": {
             "name": task.dataset.name,
+            "training_images": len(task.train),
             "states_sha256": manifest.digest(task.dataset.train.labels),
             "candidates_sha256": task.digest,
         },
@@ -75,9 +77,15 @@ def candidates_origin(config: Config) -> dict[str, Any]:
     data = config.data
     if data.candidates:
         return manifest.load(data.candidates).origin
-    if not data.partial_rate:
+    parameters = {
+        "partial": {"rate": data.partial_rate},
+        "tail_biased": {"rate": data.partial_rate},
+        "missing": {"rate": data.missing_rate, "keep_one": False},
+        "single": {},
+    }[data.noise]
+    if parameters == {"rate": 0}:
         return {"kind": "prepared", "parameters": {}, "seed": None}
-    return {"kind": "partial", "parameters": {"rate": data.partial_rate}, "seed": data.candidate_seed}
+    return {"kind": data.noise, "parameters": parameters, "seed": data.candidate_seed}
 
 
 def load(workdir: Path) -> ModelFile:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ltpml_jax.data import corruption, datasets, manifest
-from ltpml_jax.data.labels import LabelState
+from ltpml_jax.data.labels import LabelState, listed
 from ltpml_jax.data.task import Task, make_task, origin, split_fold, split_validation
 from ltpml_jax.errors import UserError
 from tests.helpers import runs
@@ -103,7 +103,7 @@ def unsure() -> np.ndarray:
     return states
 
 
-@pytest.mark.parametrize(("unknown", "state"), [("candidate", LabelState.UNKNOWN), ("negative", LabelState.NEGATIVE)])
+@pytest.mark.parametrize(("unknown", "state"), [("negative", 0), ("candidate", 2), ("unknown", 3)])
 def test_annotators_states_are_served_and_unknown_labels_as_the_config_says(monkeypatch, unknown, state):
     states = with_splits(monkeypatch, train=unsure()).train.labels
     served = make(data__partial_rate=0.0, data__unknown=unknown, data__validation=0.0).served[:]
@@ -113,7 +113,8 @@ def test_annotators_states_are_served_and_unknown_labels_as_the_config_says(monk
 
 def test_a_partial_rate_adds_flips_to_annotators_candidates(monkeypatch):
     with_splits(monkeypatch, train=unsure())
-    plain, more = make(data__partial_rate=0.0).served[:], make(data__partial_rate=0.3).served[:]
+    rates = (0.0, 0.3)
+    plain, more = (make(data__partial_rate=rate, data__unknown="unknown").served[:] for rate in rates)
     assert (more[(plain == LabelState.POSITIVE) | (plain == LabelState.CANDIDATE)] == LabelState.CANDIDATE).all()
     for state in (LabelState.NEGATIVE, LabelState.UNKNOWN):
         found = more[plain == state]
@@ -180,6 +181,25 @@ def test_candidates_of_other_images_are_refused(tmp_path):
         make(data__candidates=str(tmp_path / "other.safetensors"))
 
 
+@pytest.mark.parametrize("noise", ["tail_biased", "missing", "single"])
+def test_labels_are_corrupted_as_the_config_says(noise):
+    """The states that `ltpml corrupt` writes, and images left without a label only where they may stay."""
+    labels = make().dataset.train.labels
+    rates = {"tail_biased": {"data__partial_rate": 0.2}, "missing": {"data__missing_rate": 0.6}, "single": {}}
+    want = {
+        "tail_biased": lambda: corruption.tail_biased(labels, 0.2, 0),
+        "missing": lambda: corruption.missing(labels, 0.6, 0, keep_one=False),
+        "single": lambda: corruption.single(labels, 0),
+    }[noise]()
+    common = {"data__noise": noise, "data__unknown": "unknown", "data__validation": 0.0, "data__partial_rate": 0.0}
+    task = make(**common | rates[noise])
+    np.testing.assert_array_equal(task.served[:], want)
+    np.testing.assert_array_equal(task.lists.candidate_counts(), listed(want).sum(0))
+    kept = np.flatnonzero(listed(want).any(1))
+    np.testing.assert_array_equal(make(**common | rates[noise], data__drop_empty=True).train, kept)
+    assert (len(kept) < len(want)) == (noise == "missing")
+
+
 @pytest.mark.parametrize(("images", "folds"), [(101, 3), (5, 5), (1200, 10)])
 def test_folds_part_the_images(images, folds):
     held = []
@@ -211,6 +231,17 @@ def test_a_fold_is_held_out_beside_a_validation_split_of_the_dataset(monkeypatch
     dataset = with_splits(monkeypatch, validation=make().dataset.test.labels)
     task = make(data__validation=0.0, data__fold="1/4")
     assert len(task.train) == 900 and task.held_out is dataset.validation and len(task.validation) == 1000
+
+
+def test_folds_stay_disjoint_where_images_without_a_label_are_dropped():
+    """Each run draws other labels, and so drops other images."""
+    changes = {"data__noise": "missing", "data__missing_rate": 0.6, "data__unknown": "unknown", "data__validation": 0.0}
+    parts = [
+        make(**changes, data__drop_empty=True, data__fold=f"{number}/3", data__candidate_seed=number)
+        for number in (1, 2, 3)
+    ]
+    assert sorted(row for task in parts for row in task.validation.tolist()) == list(range(1200))
+    assert all(len(task.train) < 800 and not set(task.train) & set(task.validation) for task in parts)
 
 
 def test_more_folds_than_images_are_refused():

@@ -28,6 +28,7 @@ def test_a_run_describes_itself():
     assert (found.record["image_size"], found.record["resize"]) == (32, "opencv")
     assert found.record["dataset"] == {
         "name": "digits_mlt",
+        "training_images": 1080,
         "states_sha256": manifest.digest(data.train.labels),
         "candidates_sha256": run.task.digest,
     }
@@ -40,6 +41,12 @@ def test_candidates_of_a_file_say_how_they_were_made(tmp_path):
     manifest.save(path, corruption.missing(labels, 0.5, 3, False), origin)
     assert model_file.candidates_origin(runs.config(data__candidates=str(path))) == origin
     assert model_file.candidates_origin(runs.config(data__partial_rate=0.0))["kind"] == "prepared"
+    missing = {"data__noise": "missing", "data__missing_rate": 0.4, "data__candidate_seed": 2}
+    assert model_file.candidates_origin(runs.config(**missing)) == {
+        "kind": "missing",
+        "parameters": {"rate": 0.4, "keep_one": False},
+        "seed": 2,
+    }
 
 
 def write(folder, text: str):

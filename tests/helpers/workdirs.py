@@ -30,7 +30,7 @@ def record(**changes: Any) -> dict[str, Any]:
         "mean": [0.485, 0.456, 0.406],
         "std": [0.229, 0.224, 0.225],
         "backbone": "resnet_small",
-        "dataset": {"name": "toy", "states_sha256": "ab", "candidates_sha256": "cd"},
+        "dataset": {"name": "toy", "training_images": 100, "states_sha256": "ab", "candidates_sha256": "cd"},
         "candidates": {"kind": "partial", "parameters": {"rate": 0.3}, "seed": 0},
         **changes,
     }
