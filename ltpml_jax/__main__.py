@@ -3,7 +3,7 @@
 import sys
 
 from ltpml_jax import __version__, cli
-from ltpml_jax.commands import corrupt, evaluate, export, preflight, prepare, train
+from ltpml_jax.commands import corrupt, evaluate, export, preflight, prepare, sweep, train
 from ltpml_jax.errors import UserError, nearest
 
 COMMANDS = {
@@ -13,6 +13,7 @@ COMMANDS = {
     "corrupt": corrupt.COMMAND,
     "preflight": preflight.COMMAND,
     "export": export.COMMAND,
+    "sweep": sweep.COMMAND,
 }
 
 

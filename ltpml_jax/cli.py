@@ -89,6 +89,18 @@ def parse(name: str, command: Command, words: list[str]) -> flags.FlagValues:
     return values
 
 
+def config_words(values: flags.FlagValues) -> dict[str, str]:
+    """What made the config of parsed flags: --config and each --config.FIELD that was given, with its value as text."""
+    fields = config_flags.get_override_values(values["config"])  # pyright: ignore[reportArgumentType]
+    texts = {f"--config.{name}": field_text(value) for name, value in fields.items()}
+    return {"--config": str(values["config"].help), **texts}  # _load_config keeps the argument there
+
+
+def field_text(value: Any) -> str:
+    """A config field's value as it is written on a command line."""
+    return str(value).replace(" ", "") if isinstance(value, tuple | list) else str(value)
+
+
 def help_text(name: str, command: Command) -> str:
     """What `ltpml NAME --help` prints: the command's own flags only."""
     values = flags.FlagValues()
@@ -132,7 +144,9 @@ def _load_config(values: flags.FlagValues, words: list[str]) -> list[str]:
 
     check_names(fields.values(), config)
     del values.config
-    config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=["ltpml", *rest])
+    config_flags.DEFINE_config_dict(
+        "config", config, help_string=argument, flag_values=values, sys_argv=["ltpml", *rest]
+    )
     return rest
 
 
