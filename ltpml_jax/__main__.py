@@ -3,7 +3,7 @@
 import sys
 
 from ltpml_jax import __version__, cli
-from ltpml_jax.commands import corrupt, evaluate, export, preflight, prepare, sweep, train
+from ltpml_jax.commands import compare, corrupt, evaluate, export, preflight, prepare, sweep, train
 from ltpml_jax.errors import UserError, nearest
 
 COMMANDS = {
@@ -14,6 +14,7 @@ COMMANDS = {
     "preflight": preflight.COMMAND,
     "export": export.COMMAND,
     "sweep": sweep.COMMAND,
+    "compare": compare.COMMAND,
 }
 
 

@@ -27,7 +27,8 @@ class Command(NamedTuple):
     """A command of `ltpml`.
 
     summary: one line; define: defines its flags; required: those that must be given; run: does the work of the parsed
-    flags and raises UserError; problems: a sentence for each flag that the others contradict; note: the end of --help.
+    flags and raises UserError; problems: a sentence for each flag that the others contradict; note: the end of --help;
+    words: the flag, of several values, that takes what is given without a flag.
     """
 
     summary: str
@@ -36,6 +37,7 @@ class Command(NamedTuple):
     run: Callable[[Any], None]
     problems: Callable[[Any], list[str]] = lambda values: []
     note: str = ""
+    words: str = ""
 
 
 def start(name: str, command: Command, words: list[str]) -> None:
@@ -63,6 +65,7 @@ def fail(error: UserError) -> None:
 def parse(name: str, command: Command, words: list[str]) -> flags.FlagValues:
     """The flags of `ltpml NAME WORDS`; UserError names what is wrong, and all that is missing or contradictory."""
     values = flags.FlagValues()  # not absl's global ones: libraries define theirs there
+    values.set_gnu_getopt(True)  # flags may stand after other words
     command.define(values)
     words = [_with_underscores(word, values) for word in words]
     if "config" in values:
@@ -77,7 +80,9 @@ def parse(name: str, command: Command, words: list[str]) -> flags.FlagValues:
         raise UserError(_illegal(error, values)) from None
     except flags.Error as error:  # a flag at the end without its value
         raise UserError(f"{' '.join(str(error).split())}; write --FLAG=VALUE.") from None
-    if rest[1:]:
+    if command.words:
+        values[command.words].value = [*(values[command.words].value or ()), *rest[1:]]
+    elif rest[1:]:
         raise UserError(f"The argument {rest[1]!r} belongs to no flag; write --FLAG=VALUE.")
     absent = [f"--{flag}" for flag in command.required if not values[flag].value]
     problems = command.problems(values)
@@ -105,7 +110,8 @@ def help_text(name: str, command: Command) -> str:
     """What `ltpml NAME --help` prints: the command's own flags only."""
     values = flags.FlagValues()
     command.define(values)
-    usage = " ".join(["ltpml", name, *(f"--{flag}=..." for flag in command.required), "[--FLAG=VALUE ...]"])
+    needed = [f"{flag.upper()}..." if flag == command.words else f"--{flag}=..." for flag in command.required]
+    usage = " ".join(["ltpml", name, *needed, "[--FLAG=VALUE ...]"])
     parser = argparse.ArgumentParser(usage=usage, description=command.summary, epilog=command.note, add_help=False)
     group = parser.add_argument_group("flags")
     for flag in (values[each] for each in values):

@@ -154,8 +154,19 @@ def _report(runs: list[SweepRun], out: Path, failed: dict[str, str], came: int) 
     print(f"{len(done)} of {len(runs)} runs are finished; {out / FILE} lists all.")
     if came:
         print(f"{signal.Signals(came).name} stopped the sweep; the same command resumes it.")
+    elif done:
+        _print_table(done)
     for name, why in failed.items():
         print(f"FAILED: {name}, {why} (all of it: {out / name / OUTPUT})")
+
+
+def _print_table(workdirs: list[Path]) -> None:
+    from ltpml_jax.evaluation import comparison, comparison_report
+
+    try:
+        print(f"\n{comparison_report.text(comparison.compare(workdirs))}\n")
+    except UserError as error:  # of runs on several datasets, for one
+        print(f"There is no table of all: {error}")
 
 
 COMMAND = Command("Train every combination of some settings and seeds.", define, ("config", "out"), run, problems, NOTE)

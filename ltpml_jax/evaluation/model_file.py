@@ -9,7 +9,7 @@ images train, `states_sha256` of all training labels as prepared, `candidates_sh
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,10 +17,12 @@ from ltpml_jax import __version__
 from ltpml_jax.data import manifest
 from ltpml_jax.data.labels import GROUPS
 from ltpml_jax.errors import UserError
-from ltpml_jax.experiment import Experiment
 from ltpml_jax.methods.settings import Config
 from ltpml_jax.photometric import IMAGENET_MEAN, IMAGENET_STD
 from ltpml_jax.runtime.files import write_atomic
+
+if TYPE_CHECKING:
+    from ltpml_jax.experiment import Experiment
 
 FILE = "model.json"
 FORMAT = 1
@@ -36,7 +38,7 @@ class ModelFile(NamedTuple):
     record: dict[str, Any]
 
 
-def save(run: Experiment) -> None:
+def save(run: "Experiment") -> None:
     """Write model.json of a run, whole or not at all; UserError where it cannot be written."""
     path = run.workdir / FILE
     try:
@@ -45,7 +47,7 @@ def save(run: Experiment) -> None:
         raise UserError(f"{path} cannot be written ({error.strerror}); make room there, and try again.") from None
 
 
-def describe(run: Experiment) -> dict[str, Any]:
+def describe(run: "Experiment") -> dict[str, Any]:
     """The content of model.json."""
     config, task = run.config, run.task
     return {

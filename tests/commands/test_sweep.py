@@ -176,6 +176,7 @@ def test_a_sweep_is_stopped_resumed_and_names_what_failed(tmp_path):
     assert "Resuming from step" in (good / "output.log").read_text() and (good / "results.json").exists()
     (failed,) = [line for line in done.stdout.splitlines() if line.startswith("FAILED: ")]
     assert "1e+30,seed=0, exit status 2: error: Step" in failed and f"(all of it: {bad}/output.log)" in failed
+    assert "mAP on 1000 test images" in done.stdout and "bce" in done.stdout
     listed = {one["name"]: one for one in json.loads((tmp_path / "sweep.json").read_text())["runs"]}
     assert listed[good.name]["state"] == "finished" and listed[bad.name]["why"].startswith("exit status 2: error: Step")
     before = (good / "output.log").read_bytes()
