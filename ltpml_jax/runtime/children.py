@@ -101,7 +101,7 @@ def _start(number: int, child: Child, environment: Mapping[str, str], cores: np.
             stdout=output,
             stderr=subprocess.STDOUT,
             env=dict(environment),
-            process_group=0,  # else Ctrl-C would come to it too, and end it before it has saved
+            process_group=0,  # else Ctrl-C would come to it too, beside the SIGTERM from here
         )
     if len(cores):
         with contextlib.suppress(ProcessLookupError):

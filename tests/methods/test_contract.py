@@ -22,6 +22,7 @@ from tests.helpers.toys import TOYS
 
 N, C, B, SIDE, STEPS = 48, 6, 16, 4, 3
 NAMES = [*METHODS, *TOYS]
+SCALES = {"comic": 1 / (B * C * 16)}  # of gradients: it sums over batch and classes, of logits of scale 16
 
 
 class Linear(nnx.Module):
@@ -40,8 +41,20 @@ class Linear(nnx.Module):
         return logits
 
 
+class Features(nnx.Module):
+    """A backbone: `features` numbers of each image, [B, 1, 1, features]."""
+
+    features = 5
+
+    def __init__(self, number: int) -> None:
+        self.layer1 = nnx.Linear(SIDE * SIDE * 3, self.features, rngs=nnx.Rngs(number))
+
+    def __call__(self, images, *, train, mask):
+        return jnp.tanh(self.layer1(images.reshape(len(images), 1, 1, -1)))
+
+
 BLOCKS = Blocks(
-    classifier=Linear, backbone=Linear, pair=lambda: classifier.Pair(Linear(0), Linear(1)), classes=C, seed=0
+    classifier=Linear, backbone=Features, pair=lambda: classifier.Pair(Linear(0), Linear(1)), classes=C, seed=0
 )  # type: ignore[arg-type]
 
 
@@ -50,6 +63,8 @@ def method(name: str) -> Method:
     """The method, with what it will store of a batch among its metrics."""
     config = default_config()
     config.data.batch_size, config.train.epochs = B, 3
+    config.comic.feature_width = config.comic.attention_width = 8
+    config.comic.attention_dropout = 0.0  # drawn by place in the batch, as a classifier's dropout is
     if name in METHODS:
         config.method.name = name
     plain = build_method(config) if name in METHODS else TOYS[name]()
@@ -80,6 +95,10 @@ def batch(number: int, distinct: bool = False) -> dict[str, Any]:
     return {"image": images[index], "index": index, "states": labels()[index]}
 
 
+def optimizer(name: str) -> optax.GradientTransformation:
+    return optax.chain(optax.scale(SCALES.get(name, 1.0)), optax.sgd(0.5, 0.9))
+
+
 @functools.cache
 def parts(name: str) -> classifier.Parts:
     return classifier.split(method(name).network(BLOCKS), 0)
@@ -91,14 +110,14 @@ def start(name: str) -> state.TrainState:
     prior = Prior(jnp.asarray(labels().sum(0), jnp.float32), jnp.float32(N))
     made = parts(name)
     return state.init_state(
-        made.trainable, made.rest, optax.sgd(0.5, 0.9), method(name), padded, prior, seed=0, averaged=True
+        made.trainable, made.rest, optimizer(name), method(name), padded, prior, seed=0, averaged=True
     )
 
 
 @functools.cache
 def compiled(name: str, devices: int) -> step.Step:
     forward = classifier.make_forward(parts(name).graphdef)
-    recipe = step.Recipe(forward, optax.sgd(0.5, 0.9), lambda key, images: images, STEPS, ema=0.9)
+    recipe = step.Recipe(forward, optimizer(name), lambda key, images: images, STEPS, ema=0.9)
     mesh = state.make_mesh(jax.devices()[:devices])
     return step.jit_step(step.make_stages(method(name), recipe), mesh, start(name), one_jit=True)
 
