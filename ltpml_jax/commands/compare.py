@@ -1,4 +1,4 @@
-"""Compare finished runs: `ltpml compare WORKDIR... [--by=FIELD,FIELD] [--format=text|markdown|html] [--out=FILE]`.
+"""Compare finished runs: `ltpml compare WORKDIR... [--by=FIELD] [--within=FIELD] [--format=FORMAT] [--out=FILE]`.
 
 A WORKDIR may be the folder of a sweep, which stands for its finished runs. Nothing but the work directories is read.
 """
@@ -26,6 +26,8 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_multi_string("workdir", [], folders, flag_values=values)
     by = "Config fields that group the runs; without it, all but the seeds."
     flags.DEFINE_list("by", [], by, flag_values=values)
+    within = "Config fields whose values part the runs: those of each part are compared by themselves."
+    flags.DEFINE_list("within", [], within, flag_values=values)
     flags.DEFINE_enum("format", "text", FORMATS, "How the tables are written.", values)
     flags.DEFINE_string("out", "", "The file to write; without it, they are printed.", values)
 
@@ -36,7 +38,9 @@ def run(values: Any) -> None:
     from ltpml_jax.runtime.files import write_atomic
 
     workdirs = [path for folder in values.workdir for path in runs_of(Path(folder))]
-    found = comparison_report.FORMATS[values.format](comparison.compare(workdirs, values.by))
+    parts = comparison.partition(workdirs, values.within)
+    compared = {title: comparison.compare(part, values.by) for title, part in parts.items()}
+    found = comparison_report.FORMATS[values.format](compared)
     if not values.out:
         print(found)
         return

@@ -25,7 +25,8 @@ FORMAT = 1
 OUTPUT = "output.log"  # of a run's process, in its folder
 NOTE = (
     f"In --grid, {sweep_plan.RULE}: --grid 'ndlp.alpha=(0.1,0.9),(0.4,0.8)', --grid "
-    "'optim.multipliers=backbone=0.1;backbone=0.1,neck=2'. Every process uses all cores and devices, unless "
+    "'optim.multipliers=backbone=0.1;backbone=0.1,neck=2'. The field `config` stands for what is after the colon of "
+    "--config: --grid 'config=0.3,method=bce;0.5,method=bce'. Every process uses all cores and devices, unless "
     "--own_cores or what starts the sweep (taskset, CUDA_VISIBLE_DEVICES) gives it fewer. Ctrl-C and SIGTERM let the "
     "runs save and end. Any field of the config is set for all runs by --config.FIELD=VALUE."
 )
@@ -164,7 +165,7 @@ def _print_table(workdirs: list[Path]) -> None:
     from ltpml_jax.evaluation import comparison, comparison_report
 
     try:
-        print(f"\n{comparison_report.text(comparison.compare(workdirs))}\n")
+        print(f"\n{comparison_report.text({'': comparison.compare(workdirs)})}\n")
     except UserError as error:  # of runs on several datasets, for one
         print(f"There is no table of all: {error}")
 

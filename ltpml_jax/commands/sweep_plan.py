@@ -13,6 +13,7 @@ from ltpml_jax.commands import train
 from ltpml_jax.errors import UserError
 
 SEEDS = ("seed", "data.candidate_seed")  # the fields that a seed sets
+ARGUMENT = "config"  # in place of a field: what stands after the colon of --config
 RULE = "values are separated by commas outside parentheses, or by semicolons where there is one"
 _LONGEST = 40  # letters of a value in a folder's name
 
@@ -79,7 +80,7 @@ def _outside(before: str) -> bool:
 def _check_fields(values: Any, base: dict[str, str], swept: list[str]) -> None:
     from ltpml_jax.config import check_names
 
-    check_names(swept, values.config)
+    check_names([field for field in swept if field != ARGUMENT], values.config)
     for field, count in Counter(swept).items():
         if count > 1:
             raise UserError(f"--seeds sets {field}, and so does --grid; leave one of the two out.")
@@ -93,11 +94,14 @@ def _run(base: dict[str, str], fields: dict[str, str], short: dict[str, str], ou
     from ltpml_jax.config import validate
     from ltpml_jax.workdir import FILE, differences, saved_config
 
-    given = base | {f"--config.{field}": text for field, text in fields.items()}
+    given = base | {f"--config.{field}": text for field, text in fields.items() if field != ARGUMENT}
+    if ARGUMENT in fields:
+        given["--config"] = f"{base['--config'].partition(':')[0]}:{fields[ARGUMENT]}"
     words = [f"{flag}={text}" for flag, text in given.items()]
     config = cli.parse("train", train.COMMAND, [*words, "--workdir=."]).config
     validate(config)
-    found = {field: all_fields(config)[field] for field in fields}
+    known = all_fields(config) | {ARGUMENT: fields.get(ARGUMENT)}
+    found = {field: known[field] for field in fields}
     shown = {label: found[field] for field, label in short.items()}
     if SEEDS[0] in found:
         shown["seed"] = found[SEEDS[0]]

@@ -25,6 +25,7 @@ from ltpml_jax.workdir import saved_config
 SEEDS = ("seed", "data.candidate_seed")
 ALL_PAIRS = 4  # groups up to which every pair is compared; beyond, the best with each other one
 FEW = 3  # seeds below which a standard deviation says little
+MOST = 8  # fields that a note names
 _SAME_BUDGET = 1.01  # ratio of the largest to the smallest, up to which budgets count as equal
 
 
@@ -105,6 +106,19 @@ def compare(
     return Comparison(tuple(names), groups, compare_pairs(found), len(states), (*notes, *warnings(groups)))
 
 
+def partition(workdirs: Sequence[Path], within: Sequence[str]) -> dict[str, list[Path]]:
+    """Work directories by the values that some fields have in their configs, "" for all where there are no fields.
+
+    For methods that are compared under several conditions, each on its own. Raises UserError as `compare`.
+    """
+    parts: dict[str, list[Path]] = {}
+    for path in workdirs:
+        own = fields(saved_config(path))
+        check_names(within, own)
+        parts.setdefault(", ".join(f"{name} = {_text(own[name])}" for name in within), []).append(path)
+    return parts
+
+
 def load(workdir: Path) -> FinishedRun:
     """Read a finished run; UserError where a file of it is missing, foreign or damaged."""
     config = saved_config(workdir)
@@ -118,7 +132,7 @@ def load(workdir: Path) -> FinishedRun:
         predictions.step,
         predictions.step * own["data.batch_size"],
         int(model.record["dataset"].get("training_images", 0)),
-        max(passes, default=float("nan")),
+        max(passes, default=0) or float("nan"),
     )
     return FinishedRun(workdir, own, model, predictions, budget)
 

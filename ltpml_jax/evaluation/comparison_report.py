@@ -2,7 +2,7 @@
 
 import html
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,8 +11,15 @@ from ltpml_jax.evaluation.comparison import Comparison, Group
 
 HEADS = ("Total", "Head", "Medium", "Tail")
 RESAMPLED = (
-    "paired bootstrap over the test images, runs fixed: the intervals are of these networks on other images, and not "
-    "of other seeds; Holm's correction is over all differences of the table"
+    "differences are by a paired bootstrap over the test images, runs fixed: the intervals are of these networks "
+    "on other images, and not of other seeds; Holm's correction is over all differences of a table"
+)
+Parts = Mapping[str, Comparison]  # comparisons by what their runs have in common, "" for nothing to mention
+
+
+_STYLE = (
+    "body{font:15px sans-serif;margin:2em}table{border-collapse:collapse;margin:2em 0}caption{text-align:left;"
+    "margin-bottom:.5em}td,th{border-bottom:1px solid #ccc;padding:.3em .8em;text-align:right}.word{text-align:left}"
 )
 
 
@@ -35,7 +42,7 @@ def sheets(found: Comparison) -> list[Sheet]:
         1,
     )
     differences = Sheet(
-        f"Differences in points of mAP, 95 % intervals ({RESAMPLED})",
+        "Differences in points of mAP, with 95 % intervals",
         ("first", "second", "mAP", "first - second", "95 % interval", "p", "p (Holm)"),
         tuple(
             (pair.first, pair.second, head, f"{one.value:+.2f}", _interval(one.low, one.high), _p(one.p), _p(corrected))
@@ -54,51 +61,63 @@ def sheets(found: Comparison) -> list[Sheet]:
     return [scores, differences, budgets] if found.pairs else [scores, budgets]
 
 
-def text(found: Comparison) -> str:
+def notes(found: Comparison) -> list[str]:
+    """What stands below the tables."""
+    return [*([RESAMPLED] if found.pairs else []), *found.notes]
+
+
+def text(parts: Parts) -> str:
     """Plain text, for a terminal."""
-    parts = []
-    for sheet in sheets(found):
-        widths = [max(map(len, column)) for column in zip(sheet.head, *sheet.rows, strict=True)]
-        lines = [
-            "  ".join(
-                cell.ljust(width) if place < sheet.left else cell.rjust(width)
-                for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in (sheet.head, *sheet.rows)
-        ]
-        parts.append("\n".join([sheet.title, *lines]))
-    return "\n\n".join([*parts, *filter(None, ["\n".join(f"note: {note}" for note in found.notes)])])
+    found = []
+    for title, part in parts.items():
+        lines = "\n".join(f"note: {note}" for note in notes(part))
+        found += filter(None, [f"== {title} ==" if title else "", *map(_aligned, sheets(part)), lines])
+    return "\n\n".join(found)
 
 
-def markdown(found: Comparison) -> str:
+def markdown(parts: Parts) -> str:
     """GitHub's Markdown."""
-    parts = []
-    for sheet in sheets(found):
-        ruler = ["---" if place < sheet.left else "---:" for place in range(len(sheet.head))]
-        rows = [[_escaped(cell) for cell in row] for row in (sheet.head, *sheet.rows)]
-        lines = [f"| {' | '.join(row)} |" for row in (rows[0], ruler, *rows[1:])]
-        parts.append("\n".join([f"{_escaped(sheet.title)}:", "", *lines]))
-    return "\n\n".join([*parts, *(f"- {_escaped(note)}" for note in found.notes)])
+    found = []
+    for title, part in parts.items():
+        lines = "\n".join(f"- {_escaped(note)}" for note in notes(part))
+        found += filter(None, [f"## {_escaped(title)}" if title else "", *map(_piped, sheets(part)), lines])
+    return "\n\n".join(found)
 
 
-def page(found: Comparison) -> str:
+def page(parts: Parts) -> str:
     """A page of HTML that needs no other file."""
-    parts = []
-    for sheet in sheets(found):
-        rows = "".join(_row("td", row, sheet.left) for row in sheet.rows)
-        caption = html.escape(sheet.title)
-        parts.append(f"<table><caption>{caption}</caption>{_row('th', sheet.head, sheet.left)}{rows}</table>")
-    notes = "".join(f"<li>{html.escape(note)}</li>" for note in found.notes)
-    style = (
-        "body{font:15px sans-serif;margin:2em}table{border-collapse:collapse;margin:2em 0}caption{text-align:left;"
-        "margin-bottom:.5em}td,th{border-bottom:1px solid #ccc;padding:.3em .8em;text-align:right}"
-        ".word{text-align:left}"
-    )
-    head = f'<meta charset="utf-8"><title>Comparison of runs</title><style>{style}</style>'
-    return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}<ul>{notes}</ul></body></html>'
+    found = []
+    for title, part in parts.items():
+        found += [f"<h2>{html.escape(title)}</h2>"] if title else []
+        for sheet in sheets(part):
+            rows = "".join(_row("td", row, sheet.left) for row in sheet.rows)
+            caption = html.escape(sheet.title)
+            found.append(f"<table><caption>{caption}</caption>{_row('th', sheet.head, sheet.left)}{rows}</table>")
+        found.append(f"<ul>{''.join(f'<li>{html.escape(note)}</li>' for note in notes(part))}</ul>")
+    head = f'<meta charset="utf-8"><title>Comparison of runs</title><style>{_STYLE}</style>'
+    return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(found)}</body></html>'
 
 
-FORMATS: dict[str, Callable[[Comparison], str]] = {"text": text, "markdown": markdown, "html": page}
+FORMATS: dict[str, Callable[[Parts], str]] = {"text": text, "markdown": markdown, "html": page}
+
+
+def _aligned(sheet: Sheet) -> str:
+    widths = [max(map(len, column)) for column in zip(sheet.head, *sheet.rows, strict=True)]
+    lines = [sheet.title]
+    for row in (sheet.head, *sheet.rows):
+        cells = [
+            cell.ljust(width) if place < sheet.left else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _piped(sheet: Sheet) -> str:
+    ruler = ["---" if place < sheet.left else "---:" for place in range(len(sheet.head))]
+    rows = [[_escaped(cell) for cell in row] for row in (sheet.head, *sheet.rows)]
+    lines = [f"| {' | '.join(row)} |" for row in (rows[0], ruler, *rows[1:])]
+    return "\n".join([f"{_escaped(sheet.title)}:", "", *lines])
 
 
 def _means(scores: np.ndarray) -> list[str]:

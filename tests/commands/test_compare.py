@@ -56,6 +56,12 @@ def test_a_sweep_stands_for_its_finished_runs(sweep, capsys):
         run(sweep)
 
 
+def test_parts_have_titles(sweep, capsys):
+    run(sweep, "--within=method.name", "--format=markdown")
+    out = capsys.readouterr().out
+    assert "## method.name = bce" in out and "## method.name = ndlp" in out and "Differences" not in out
+
+
 def test_a_table_is_written_where_it_should_be(sweep, tmp_path, capsys):
     run(sweep / "name=bce", sweep / "name=ndlp", "--format=html", f"--out={tmp_path}/table.html")
     assert (tmp_path / "table.html").read_text().startswith("<!doctype html>") and capsys.readouterr().out == ""

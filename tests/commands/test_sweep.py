@@ -55,6 +55,16 @@ def test_fields_of_the_command_reach_every_run_whatever_their_form():
         assert fields(config)["data.fold"] == run.fields["data.fold"]
 
 
+def test_the_argument_of_the_config_may_be_swept():
+    found = plan("--grid", "config=0.5;0.3,reference", "--seeds=1")
+    assert [run.fields["config"] for run in found] == ["0.5", "0.3,reference"]
+    assert found[0].name == "config=0.5,seed=1" and found[1].name.startswith("config=0.3_reference-")
+    configs = [cli.parse("train", sweep_plan.train.COMMAND, run.words).config for run in found]
+    assert [(one.data.partial_rate, one.data.priors) for one in configs] == [(0.5, "estimated"), (0.3, "oracle")]
+    with pytest.raises(UserError, match="after the config file's colon"):
+        plan("--grid", "config=0.3,1.5")
+
+
 @pytest.mark.parametrize(
     ("text", "values"),
     [

@@ -120,6 +120,18 @@ def test_candidate_sets_of_files_group_by_how_they_were_made(tmp_path):
     }  # fmt: skip
 
 
+def test_conditions_are_compared_by_themselves(tmp_path):
+    paths = [run(tmp_path / str(rate), name, 0, 1.0, fields={"data.partial_rate": rate})
+             for rate in (0.3, 0.5) for name in ("bce", "ndlp")]  # fmt: skip
+    assert comparison.partition(paths, ["data.partial_rate"]) == {
+        "data.partial_rate = 0.3": paths[:2],
+        "data.partial_rate = 0.5": paths[2:],
+    }
+    assert comparison.partition(paths, []) == {"": paths}
+    with pytest.raises(UserError, match="There is no config field 'data.rate'"):
+        comparison.partition(paths, ["data.rate"])
+
+
 def other(folder: Path, **changes) -> Path:
     """A run that differs in its labels, ids or model."""
     states = changes.pop("states", STATES)
@@ -180,6 +192,7 @@ def test_budgets_come_from_the_runs_own_records(tmp_path, six):
     lines = [json.dumps({"step": step, "loss": 1.0, "loss_pass1": 0.5, "loss_pass2": 0.5}) for step in (1, 2)]
     (six[3] / "metrics.jsonl").write_text("\n".join([*lines, json.dumps({"step": 2, "epoch_loss": 1.0})]) + "\n")
     assert comparison.load(six[3]).budget == (10, 320, 100, 2)
+    assert comparison.load(six[2]).budget == (10, 320, 100, 1)
     (six[4] / "metrics.jsonl").unlink()
     assert np.isnan(comparison.load(six[4]).budget.passes)
     assert "budgets differ, or are not known" in comparison.compare(six, draws=20).notes

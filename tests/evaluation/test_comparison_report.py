@@ -28,12 +28,12 @@ def found(label: str = "bce") -> Comparison:
 
 
 def test_text_has_a_column_for_each_number():
-    lines = comparison_report.text(found()).splitlines()
+    lines = comparison_report.text({"": found()}).splitlines()
     assert lines[0] == "mAP on 300 test images, percent, mean ± standard deviation over runs"
     assert lines[1].split() == ["method.name", "runs", "Total", "Head", "Medium", "Tail"]
     assert " ".join(lines[2].split()) == "bce 2 31.00 ± 1.41 42.00 ± 2.83 - 1.50 ± 0.71"
     assert lines[3].split() == ["ndlp", "1", "29.00", "39.00", "-", "0.00"]
-    table = comparison_report.text(found())
+    table = comparison_report.text({"": found()})
     assert "bce    ndlp    Total           +2.00   +0.50 to +3.50  < 0.001   < 0.001" in table
     assert "bce    ndlp    Head            +5.00  -1.25 to +11.00    0.040     0.080" in table
     assert (
@@ -47,7 +47,7 @@ def cells(line: str) -> list[str]:
 
 
 def test_markdown_has_as_many_cells_in_every_row():
-    text = comparison_report.markdown(found(HOSTILE))
+    text = comparison_report.markdown({HOSTILE: found(HOSTILE)})
     tables = [part.splitlines() for part in text.split("\n\n") if part.startswith("|")]
     assert len(tables) == 3
     for table in tables:
@@ -71,14 +71,20 @@ class Page(HTMLParser):
 
 def test_html_shows_hostile_names_as_text():
     page = Page()
-    page.feed(comparison_report.page(found(HOSTILE)))
-    assert "script" not in page.tags and page.tags.count("table") == 3 and page.tags.count("li") == 1
+    page.feed(comparison_report.page({HOSTILE: found(HOSTILE)}))
+    assert "script" not in page.tags and page.tags.count("table") == 3 and page.tags.count("li") == 2
     assert HOSTILE in page.texts and "budgets <differ>" in page.texts and "+0.50 to +3.50" in page.texts
+
+
+@pytest.mark.parametrize("form", comparison_report.FORMATS)
+def test_each_part_has_its_title_and_its_tables(form):
+    text = comparison_report.FORMATS[form]({"rate = 0.3": found(), "rate = 0.5": found()})
+    assert text.index("rate = 0.3") < text.index("Budget") < text.index("rate = 0.5") < text.rindex("Budget")
 
 
 @pytest.mark.parametrize("form", comparison_report.FORMATS)
 def test_a_group_alone_has_no_table_of_differences(tmp_path, form):
     states = workdirs.labels(50)
     path = workdirs.write(tmp_path / "run", states, workdirs.guesses(states, 1.0, 0))
-    text = comparison_report.FORMATS[form](comparison.compare([path]))
+    text = comparison_report.FORMATS[form]({"": comparison.compare([path])})
     assert "Differences" not in text and "Budget" in text and "ndlp" in text

@@ -66,6 +66,6 @@ def write(
     names = np.array([f"{row}.jpg" for row in range(len(states))] if ids is None else ids)
     predictions_file.save(workdir, Predictions(names, states, {"network": logits}, "last", 10))
     (workdir / "results.json").write_text("{}\n")
-    lines = [{"step": step, "epoch": 0, "loss": 1.0} for step in range(1, 11)]
+    lines = [{"step": step, "epoch": 0, "loss": 1.0, "loss_pass1": 1.0} for step in range(1, 11)]
     (workdir / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return workdir
