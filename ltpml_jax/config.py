@@ -4,17 +4,17 @@ A section is a NamedTuple of annotated fields (methods/settings.py says how). Me
 their own files. docs/config.md is made of these declarations.
 """
 
-import difflib
 from collections.abc import Iterable
 from typing import Annotated, Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from ltpml_jax.errors import UserError
+from ltpml_jax.errors import UserError, nearest
 from ltpml_jax.methods import METHODS, SECTIONS, Method
 from ltpml_jax.methods.base import Plan
 from ltpml_jax.methods.settings import (
     BELOW_ONE,
+    FOLD,
     FREE,
     POSITIVE_SHARE,
     SHARE,
@@ -68,6 +68,9 @@ class DataFields(NamedTuple):
     drop_empty: Annotated[bool, SWITCH, "leave out training images without a positive or candidate"] = False
     candidate_seed: Annotated[int, SEED, "seed of the candidate sets; with q and the labels it fixes them"] = 0
     validation: Annotated[float, BELOW_ONE, "share of training images held out, by candidates, to choose `best`"] = 0.0
+    fold: Annotated[
+        str, FOLD, "hold out this fold of the training images instead; K runs, one a fold, hold out each image once"
+    ] = ""  # fmt: skip
     sampler: Annotated[str, one_of("class_aware", "shuffle"), "order of the training images"] = "class_aware"
     batch_size: Annotated[int, COUNT, "global batch, over all devices"] = 32
     image_size: Annotated[int, between(8, 4096), "side in pixels after cropping; the ratio is not kept"] = 224
@@ -219,17 +222,15 @@ def check_names(names: Iterable[str], config: Config) -> None:
             raise UserError(f"There is no config field {name!r}; did you mean {nearest(name, valid)!r}?")
 
 
-def nearest(name: str, valid: Iterable[str]) -> str:
-    """The valid name that is most like `name`."""
-    return difflib.get_close_matches(name, list(valid), n=1, cutoff=0.0)[0]
-
-
 def validate(config: Config) -> None:
     """Raise UserError for the first value that cannot work; nothing has been compiled or written by then."""
     values = fields(config)
     check_names(values, default_config())
     for name, setting in settings().items():
         _check(name, values, setting)
+    fold, share = config.data.fold, config.data.validation
+    if fold and share:
+        raise UserError(f"config.data.fold is {fold!r} and config.data.validation {share:g}; set one to '' or 0.")
     if config.data.candidates and config.data.noise != "partial":
         raise UserError(
             f"config.data.noise is {config.data.noise!r}, but the labels are those of {config.data.candidates} "

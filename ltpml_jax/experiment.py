@@ -33,7 +33,7 @@ from ltpml_jax.state import (
     state_shardings,
 )
 from ltpml_jax.step import Predict, Recipe, Step, jit_predict, jit_step, make_stages
-from ltpml_jax.workdir import differences, from_json, saved_config
+from ltpml_jax.workdir import completed, differences, from_json, saved_config
 
 log = logging.getLogger(__name__)
 SHIPPED = {"digits_small": Path(__file__).parent / "models" / "digits_small.safetensors"}
@@ -186,7 +186,7 @@ def open_checkpoint(run: Experiment, manager: ocp.CheckpointManager, step: int) 
             f"(sha256 {drawn[:12]}, now {run.task.digest[:12]}); "
             "restore the dataset, or start in another --workdir."
         )
-    changed = differences(from_json(restored.identity["config"]), run.config)
+    changed = differences(completed(from_json(restored.identity["config"])), run.config)
     if changed:
         raise UserError(
             f"The checkpoint {manager.directory}/{step} is of another run ({'; '.join(changed)}); remove that folder."

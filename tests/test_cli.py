@@ -141,7 +141,8 @@ def test_the_help_of_a_command_shows_its_own_flags_and_no_other(name, capsys):
     values = flags.FlagValues()
     COMMANDS[name].define(values)
     assert re.findall(r"^  --(\w+)", text, re.MULTILINE) == list(values)
-    assert text.startswith(f"usage: ltpml {name} --") and COMMANDS[name].summary in text
+    begin = "WORKDIR... [--FLAG" if COMMANDS[name].words else "--"
+    assert text.startswith(f"usage: ltpml {name} {begin}") and COMMANDS[name].summary in text
 
 
 @pytest.mark.processes
