@@ -1,7 +1,22 @@
 """The methods by name; an editor can follow each entry from here. A new method is one file and one line."""
 
-from ltpml_jax.methods import assume_negative, asymmetric, hill, losses, lws, ndlp, pu_mlc, role, supervised
+from ltpml_jax.methods import (
+    assume_negative,
+    asymmetric,
+    co_label_selection,
+    comic,
+    coteaching,
+    elr,
+    hill,
+    losses,
+    lws,
+    ndlp,
+    pu_mlc,
+    role,
+    supervised,
+)
 from ltpml_jax.methods.base import Entry, Method
+from ltpml_jax.methods.comic_losses import ComicSettings
 
 __all__ = ["METHODS", "SECTIONS", "Entry", "Method"]
 
@@ -21,6 +36,15 @@ METHODS = {
     "role": Entry(role.role, {"role": role.RoleSettings}),
     "pu_mlc": Entry(pu_mlc.pu_mlc, {"pu_mlc": pu_mlc.PUMLCSettings}),
     "lws": Entry(lws.lws, {}, second_stage=True),
+    "cls": Entry(co_label_selection.cls, {"cls": co_label_selection.CLSSettings}),
+    "coteaching": Entry(coteaching.coteaching, {"small_loss": coteaching.SmallLossSettings}),
+    "coteaching_plus": Entry(
+        coteaching.coteaching_plus,
+        {"small_loss": coteaching.SmallLossSettings, "coteaching_plus": coteaching.CoteachingPlusSettings},
+    ),
+    "jocor": Entry(coteaching.jocor, {"small_loss": coteaching.SmallLossSettings, "jocor": coteaching.JoCoRSettings}),
+    "elr": Entry(elr.elr, {"elr": elr.ELRSettings}),
+    "comic": Entry(comic.comic, {"comic": ComicSettings}),
 }
 # Every section that some method takes, in the order of METHODS.
 SECTIONS = {name: kind for entry in METHODS.values() for name, kind in entry.sections.items()}

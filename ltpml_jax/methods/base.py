@@ -71,11 +71,12 @@ class Pass(NamedTuple):
 class Blocks(NamedTuple):
     """What a method's network is made of, from the model section of the config.
 
-    classifier: number -> a classifier; backbone: number -> a backbone (images -> features [B, h, w, F]); both with the
-    pretrained weights of the config, and with random weights of their own for each number; pair: two classifiers,
-    which return (logits, logits). classes: C; seed: for what the method adds. A module of the method's own keeps
-    backbones under the name `backbone`, so that frozen stages are found, and under `frozen` what is not to train.
-    The first classifier starts from the run in config.model.start_from, where that names one.
+    classifier: number -> a classifier; backbone: number -> a backbone (images -> features [B, h, w, F], with F as its
+    attribute `features`); both with the pretrained weights of the config, and with random weights of their own for
+    each number; pair: two classifiers, which return (logits, logits). classes: C; seed: for what the method adds. A
+    module of the method's own keeps backbones under the name `backbone`, so that frozen stages are found,
+    and under `frozen` what is not to train. The first classifier starts from the run in config.model.start_from, where
+    that names one.
     """
 
     classifier: Callable[[int], Any]
