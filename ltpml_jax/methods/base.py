@@ -74,9 +74,9 @@ class Blocks(NamedTuple):
     classifier: number -> a classifier; backbone: number -> a backbone (images -> features [B, h, w, F], with F as its
     attribute `features`); both with the pretrained weights of the config, and with random weights of their own for
     each number; pair: two classifiers, which return (logits, logits). classes: C; seed: for what the method adds. A
-    module of the method's own keeps backbones under the name `backbone`, so that frozen stages are found, and under
-    `frozen` what is not to train.
-    The first classifier starts from the run in config.model.start_from, where that names one.
+    module of the method's own keeps backbones under the name `backbone`, so that frozen stages are found,
+    and under `frozen` what is not to train. The first classifier starts from the run in config.model.start_from, where
+    that names one.
     """
 
     classifier: Callable[[int], Any]

@@ -10,7 +10,7 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-def summed(element: Callable[[float, float], float], z: np.ndarray, *tables: np.ndarray) -> float:
+def summed(element: Callable[..., float], z: np.ndarray, *tables: np.ndarray) -> float:
     """The sum of a function of a logit and of the entries of the tables at the same place."""
     return float(sum(element(z[place], *(table[place] for table in tables)) for place in np.ndindex(*z.shape)))
 

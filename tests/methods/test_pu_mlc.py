@@ -51,7 +51,7 @@ def test_constant_and_saturated_logits_are_finite(level):
 
 def test_halves_are_mixed_by_hand():
     values = jnp.array([[1.0], [2.0], [10.0], [20.0]])
-    np.testing.assert_allclose(pu_mlc.mixed_halves(values, jnp.array([1, 0]), 0.75), [[4.0], [5.75]])
+    np.testing.assert_allclose(pu_mlc.mixed_halves(values, jnp.array([1, 0]), jnp.array(0.75)), [[4.0], [5.75]])
 
 
 def test_consistency_is_zero_for_equal_probabilities_and_by_hand_for_others():
