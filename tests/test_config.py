@@ -18,6 +18,7 @@ from ltpml_jax.config import (
 )
 from ltpml_jax.data import augment
 from ltpml_jax.errors import UserError
+from ltpml_jax.methods import METHODS
 from ltpml_jax.models.resnet import ARCHITECTURES
 from ltpml_jax.workdir import check_workdir, claim, differences, from_json, saved_config
 from tests import test_recipes
@@ -139,7 +140,7 @@ def test_a_value_that_cannot_work_is_refused_by_name(name, value):
 def test_the_nearest_choice_is_named():
     config = digits_mlt.get_config()
     config.method.name = "nldp"
-    with pytest.raises(UserError, match="one of ndlp, bce, db_focal, custom .nearest: ndlp."):
+    with pytest.raises(UserError, match=f"one of {', '.join(METHODS)}, custom .nearest: ndlp."):
         validate(config)
 
 

@@ -91,6 +91,13 @@ class LabelRows:
             total += (block != LabelState.NEGATIVE).sum(0, dtype=np.int64)
         return total
 
+    def state_counts(self) -> np.ndarray:
+        """How often each class has each LabelState, int64 [4, C]."""
+        total = np.zeros((len(LabelState), self.shape[1]), np.int64)
+        for _, block in self.blocks():
+            total += np.stack([(block == state).sum(0, dtype=np.int64) for state in LabelState])
+        return total
+
     def digest(self) -> str:
         """The sha256 that `manifest.digest` gives of the whole table."""
         found = hashlib.sha256(f"int8[{self.shape[0]},{self.shape[1]}]".encode())

@@ -54,7 +54,8 @@ def make_task(config: Config) -> Task:
     served = (_truth(dataset, "data.labels") if clean else candidates).of(train)
     oracle = config.data.priors == "oracle"
     lists = _truth(dataset, "data.priors").of(train) if oracle else served
-    prior = (priors.oracle_prior if oracle else priors.estimated_prior)(lists.candidate_counts(), len(train))
+    make_prior = priors.oracle_prior if oracle else priors.estimated_prior
+    prior = make_prior(lists.candidate_counts(), len(train), served.state_counts())
     return Task(
         dataset=dataset,
         train=train,

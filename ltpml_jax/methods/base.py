@@ -74,7 +74,7 @@ class Blocks(NamedTuple):
     classifier: number -> a classifier; backbone: number -> a backbone (images -> features [B, h, w, F]); both with the
     pretrained weights of the config, and with random weights of their own for each number; pair: two classifiers,
     which return (logits, logits). classes: C; seed: for what the method adds. A module of the method's own keeps
-    backbones under the name `backbone`, so that frozen stages are found.
+    backbones under the name `backbone`, so that frozen stages are found. prior: what is known of the classes.
     """
 
     classifier: Callable[[int], Any]
@@ -82,6 +82,7 @@ class Blocks(NamedTuple):
     pair: Callable[[], Any]
     classes: int
     seed: int
+    prior: Prior
 
 
 def single(blocks: Blocks) -> Any:

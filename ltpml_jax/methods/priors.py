@@ -21,13 +21,23 @@ RATES = 400  # values of q in the scan: finer than its standard error
 FREQUENCIES = 120  # log-spaced class frequencies between 1/N and 1
 LOWEST_END, HIGHEST_START = 0.1, 30  # the tail ends somewhere above 10 % of the images, starts below 30 of them
 ENDS = 8  # choices of either end
+POSITIVE, CANDIDATE = 1, 2  # of LabelState, which lies a layer above
 
 
 class Prior(NamedTuple):
-    """What a loss may know of the classes: `class_count` float [C] and `train_size` float []."""
+    """What a method may know of the classes.
+
+    class_count: float [C], positives that are not hidden behind an unknown; train_size: float [], N; flip_rate: float
+    [], P(candidate | absent), one for all classes; count_error: float [], the standard error of class_count that the
+    flips alone cause, 0 where the counts are true; state_count: float [4, C], images by LabelState and class, None
+    where there are only candidates and negatives.
+    """
 
     class_count: jax.Array | np.ndarray
     train_size: jax.Array | np.ndarray
+    flip_rate: jax.Array | np.ndarray = np.zeros((), np.float32)
+    count_error: jax.Array | np.ndarray = np.zeros((), np.float32)
+    state_count: jax.Array | np.ndarray | None = None
 
 
 def estimate_flip_rate(columns: np.ndarray, n: int) -> float:
@@ -60,16 +70,29 @@ def unbiased_counts(columns: np.ndarray, n: int, flip_rate: float) -> np.ndarray
     return (columns - flip_rate * n) / (1 - flip_rate)
 
 
-def estimated_prior(columns: np.ndarray, n: int) -> Prior:
-    """Prior from the column sums int [C] of n candidate sets alone; counts are cut at 1, as a loss divides by them."""
-    counts = unbiased_counts(columns, n, estimate_flip_rate(columns, n))
-    return _prior(np.maximum(counts, 1), n)
+def estimated_prior(columns: np.ndarray, n: int, states: np.ndarray | None = None) -> Prior:
+    """Prior from the column sums int [C] of n candidate sets alone; counts are cut at 1, as a loss divides by them.
+
+    states: int [4, C], how often a class has each LabelState; where no label is a candidate nothing is flipped.
+    """
+    rate = 0.0 if states is not None and not states[CANDIDATE].any() else estimate_flip_rate(columns, n)
+    counts = unbiased_counts(columns, n, rate)
+    return _prior(np.maximum(counts, 1), n, rate, np.sqrt(n * rate / (1 - rate)), states)
 
 
-def oracle_prior(columns: np.ndarray, n: int) -> Prior:
-    """Prior from the column sums int [C] of n true labels, as the reference uses it."""
-    return _prior(columns, n)
+def oracle_prior(columns: np.ndarray, n: int, states: np.ndarray | None = None) -> Prior:
+    """Prior from the column sums int [C] of n true labels, as the reference uses it.
+
+    states: as of `estimated_prior`, of what training sees; the flip rate is the share of all negatives that are
+    candidates there, and 0 without `states`.
+    """
+    rate = 0.0
+    if states is not None and states[CANDIDATE].any():
+        seen = states[POSITIVE].sum() + states[CANDIDATE].sum()
+        rate = float(np.clip((seen - columns.sum()) / max(n * len(columns) - columns.sum(), 1), 0, 1))
+    return _prior(columns, n, rate, 0.0, states)
 
 
-def _prior(counts: np.ndarray, size: int) -> Prior:
-    return Prior(np.asarray(counts, np.float32), np.asarray(size, np.float32))
+def _prior(counts: np.ndarray, size: int, rate: float, error: float, states: np.ndarray | None) -> Prior:
+    numbers = (np.asarray(value, np.float32) for value in (counts, size, rate, error))
+    return Prior(*numbers, state_count=None if states is None else np.asarray(states, np.float32))

@@ -41,8 +41,13 @@ class Linear(nnx.Module):
 
 
 BLOCKS = Blocks(
-    classifier=Linear, backbone=Linear, pair=lambda: classifier.Pair(Linear(0), Linear(1)), classes=C, seed=0
-)  # type: ignore[arg-type]
+    classifier=Linear,
+    backbone=Linear,
+    pair=lambda: classifier.Pair(Linear(0), Linear(1)),  # type: ignore[arg-type]
+    classes=C,
+    seed=0,
+    prior=Prior(np.linspace(16, 4, C), np.array(N), np.array(0.3)),
+)
 
 
 @functools.cache

@@ -88,6 +88,21 @@ def test_oracle_prior_counts_exactly():
     assert float(prior.train_size) == N
 
 
+def test_the_flip_rate_that_the_true_counts_give():
+    """Of 2 x 10 labels 12 are positive, 10 of them as candidates; 4 of the 8 negatives are candidates too."""
+    states = np.array([[3, 1], [1, 1], [6, 8], [0, 0]])
+    found = priors.oracle_prior(np.array([5, 7]), 10, states)
+    assert float(found.flip_rate) == pytest.approx(4 / 8) and float(found.count_error) == 0
+    np.testing.assert_array_equal(found.state_count, states)
+
+
+def test_the_estimate_carries_its_flip_rate_and_the_error_of_its_counts():
+    columns = sums(candidate_sets(long_tail(0), 0.3, 0))
+    found, rate = priors.estimated_prior(*columns), priors.estimate_flip_rate(*columns)
+    assert float(found.flip_rate) == pytest.approx(rate)
+    assert float(found.count_error) == pytest.approx(np.sqrt(N * rate / (1 - rate))) and found.state_count is None
+
+
 def test_oracle_prior_does_not_overflow_int8():
     prior = priors.oracle_prior(*sums(np.ones((70_000, 2), np.int8)))
     np.testing.assert_array_equal(prior.class_count, [70_000, 70_000])
