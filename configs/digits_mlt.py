@@ -4,8 +4,9 @@ ltpml train --config=configs/digits_mlt.py:0.3 --workdir=runs/digits
 ltpml train --config=configs/digits_mlt.py:0.3,reference --workdir=runs/digits_reference
 """
 
-from ltpml_jax.config import default_config, parse_argument
+from ltpml_jax.config import default_config
 from ltpml_jax.methods.settings import Config
+from ltpml_jax.recipes.argument import apply_labels, parse_argument
 
 
 def get_config(argument: str = "") -> Config:
@@ -16,7 +17,7 @@ def get_config(argument: str = "") -> Config:
     wanted = parse_argument(argument, partial_rate=0.3)
     config = default_config()
     config.data.name = "digits_mlt"
-    config.data.partial_rate = wanted.partial_rate
+    apply_labels(config, wanted)
     config.data.image_size = 64
     config.data.validation = 0.0 if wanted.reference else 0.1
     config.data.priors = "oracle" if wanted.reference else "estimated"

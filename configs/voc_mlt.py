@@ -12,8 +12,9 @@ at 470 images/s (both passes; half of the 938 images/s that are published for a
 plain ResNet-50 in TF32), and about 4 GB of its memory at batch 32.
 """
 
-from ltpml_jax.config import default_config, parse_argument
+from ltpml_jax.config import default_config
 from ltpml_jax.methods.settings import Config
+from ltpml_jax.recipes.argument import apply_labels, parse_argument
 
 
 def get_config(argument: str = "") -> Config:
@@ -24,7 +25,7 @@ def get_config(argument: str = "") -> Config:
     wanted = parse_argument(argument, partial_rate=0.3)
     config = default_config()
     config.data.name = "voc_mlt"
-    config.data.partial_rate = wanted.partial_rate
+    apply_labels(config, wanted)
     config.data.validation = 0.0 if wanted.reference else 0.1
     config.data.priors = "oracle" if wanted.reference else "estimated"
     config.data.resize = "opencv" if wanted.reference else "fast"

@@ -58,9 +58,14 @@ class DataFields(NamedTuple):
         str, one_of("estimated", "oracle"), "class counts and the sampler's lists: from candidates, or the true ones"
     ] = "estimated"
     unknown: Annotated[
-        str, one_of("candidate", "negative"), "what a label that no annotator gave is to training"
-    ] = "candidate"  # fmt: skip
+        str, one_of("candidate", "negative", "unknown"), "what a label that no annotator gave is (unknown: see methods)"
+    ] = "candidate"
+    noise: Annotated[
+        str, one_of("partial", "tail_biased", "missing", "single"), "how clean labels are corrupted (corruption.py)"
+    ] = "partial"
     partial_rate: Annotated[float, BELOW_ONE, "q: probability that a negative becomes a candidate"] = 0.0
+    missing_rate: Annotated[float, BELOW_ONE, "noise missing: probability that a positive becomes unknown"] = 0.0
+    drop_empty: Annotated[bool, SWITCH, "leave out training images without a positive or candidate"] = False
     candidate_seed: Annotated[int, SEED, "seed of the candidate sets; with q and the labels it fixes them"] = 0
     validation: Annotated[float, BELOW_ONE, "share of training images held out, by candidates, to choose `best`"] = 0.0
     sampler: Annotated[str, one_of("class_aware", "shuffle"), "order of the training images"] = "class_aware"
@@ -191,32 +196,6 @@ def default_config() -> Config:
     return config
 
 
-class Argument(NamedTuple):
-    """What stands after the colon of a config file: the partial rate, and whether `reference` was asked for."""
-
-    partial_rate: float
-    reference: bool
-
-
-def parse_argument(text: str, partial_rate: float) -> Argument:
-    """The argument of a config file: "RATE", "reference" or "RATE,reference"; `partial_rate` where it names none.
-
-    Raises UserError for a rate outside [0, 1) and for other words.
-    """
-    words = [word.strip() for word in text.split(",")]
-    rates = [word for word in words if word != "reference"] if text else []
-    try:
-        (rate,) = (float(word) for word in rates) if rates else (partial_rate,)
-    except ValueError:
-        rate = -1.0
-    if not 0 <= rate < 1:
-        raise UserError(
-            f"The partial rate after the config file's colon is {','.join(rates)!r}; "
-            "give a number in [0, 1), and `reference` after a comma for the released code's recipe."
-        )
-    return Argument(rate, "reference" in words)
-
-
 def fields(config: Config, prefix: str = "") -> dict[str, Any]:
     """All fields of a config by dotted name."""
     out = {}
@@ -245,6 +224,11 @@ def validate(config: Config) -> None:
     check_names(values, default_config())
     for name, setting in settings().items():
         _check(name, values, setting)
+    if config.data.candidates and config.data.noise != "partial":
+        raise UserError(
+            f"config.data.noise is {config.data.noise!r}, but the labels are those of {config.data.candidates} "
+            "(config.data.candidates); leave one of the two out."
+        )
     try:
         build_method(config)
     except ValueError as error:  # what a method's settings ask of each other and of the run

@@ -100,7 +100,7 @@ def make_context(recipe: Recipe, state: TrainState, batch: Batch, images: jax.Ar
     return Context(
         images=images,
         states=batch["states"],
-        candidates=(batch["states"] != 0).astype(jnp.result_type(float)),
+        candidates=((batch["states"] == 1) | (batch["states"] == 2)).astype(jnp.result_type(float)),
         epoch=state.step // recipe.steps_per_epoch,
         keys=step_keys(state),
         shared=state.shared,

@@ -12,7 +12,6 @@ from ltpml_jax.config import (
     check_names,
     default_config,
     fields,
-    parse_argument,
     settings,
     validate,
 )
@@ -20,7 +19,7 @@ from ltpml_jax.data import augment
 from ltpml_jax.errors import UserError
 from ltpml_jax.methods import METHODS
 from ltpml_jax.models.resnet import ARCHITECTURES
-from ltpml_jax.workdir import check_workdir, claim, differences, from_json, saved_config
+from ltpml_jax.workdir import check_workdir, claim, differences, saved_config
 from tests import test_recipes
 from tests.helpers import runs
 
@@ -50,28 +49,6 @@ def test_no_config_file_is_left_out():
     assert {Path(module.__file__).name for module in modules} == {
         path.name for path in (runs.ROOT / "configs").glob("*.py") if path.name != "__init__.py"
     }
-
-
-def test_the_argument_is_the_partial_rate_and_whether_to_follow_the_reference():
-    assert digits_mlt.get_config("0.55").data.partial_rate == 0.55
-    assert parse_argument("0", 0.3) == (0.0, False)
-    assert parse_argument("", 0.3) == (0.3, False)
-    assert parse_argument("reference", 0.3) == (0.3, True)
-    assert parse_argument("0.5, reference", 0.3) == parse_argument("reference,0.5", 0.3) == (0.5, True)
-
-
-def test_the_reference_knows_what_lt_pml_does_not():
-    plain, reference = digits_mlt.get_config("0.3"), digits_mlt.get_config("0.3,reference")
-    assert differences(from_json(plain.to_json()), reference) == [
-        "data.priors was estimated, now oracle",
-        "data.validation was 0.1, now 0.0",
-    ]
-
-
-@pytest.mark.parametrize("argument", ["x", "1.0", "-0.1", "1.5", "nan", "inf", "0.3,0.5", "0.3,referenze", ","])
-def test_a_wrong_argument_is_refused(argument):
-    with pytest.raises(UserError, match=rf"is '{argument.removesuffix(',reference')}'; give a number in \[0, 1\)"):
-        digits_mlt.get_config(argument)
 
 
 WRONG = {

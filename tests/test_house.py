@@ -18,6 +18,7 @@ LAYERS = (
     ("trainer", "step_log"),
     ("evaluation",),
     ("experiment",),
+    ("recipes",),
     ("config", "workdir"),
     ("data", "models"),
     ("step", "state", "optimizer", "photometric"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ltpml_jax.data.labels import LabelState, blocks
+from ltpml_jax.data.labels import LabelState, blocks, listed
 from ltpml_jax.data.streams import Purpose, uniform_rows
 from ltpml_jax.errors import UserError
 
@@ -32,16 +32,22 @@ def draw_candidates(states: np.ndarray, rows: np.ndarray, rate: float, seed: int
     if not 0.0 <= rate < 1.0:  # a NaN fails this comparison too
         raise UserError(f"the partial rate is {rate}; set it to at least 0 and below 1.")
     flipped = uniform_rows(rows, states.shape[1], seed, Purpose.CANDIDATES) < rate
-    present = (states == LabelState.POSITIVE) | (states == LabelState.CANDIDATE)
-    return np.where(present | flipped, LabelState.CANDIDATE, states).astype(np.int8)
+    return np.where(listed(states) | flipped, LabelState.CANDIDATE, states).astype(np.int8)
+
+
+# What an unknown label becomes, by config.data.unknown.
+UNKNOWN_AS = {
+    "candidate": LabelState.CANDIDATE,
+    "negative": LabelState.NEGATIVE,
+    "unknown": LabelState.UNKNOWN,
+}
 
 
 class LabelRows:
     """What training is given of N images, [N, C] of LabelState; `rows[i]` for a slice or integer array is int8 [n, C].
 
-    With a partial rate above 0 candidate sets are drawn (`draw_candidates`); `unknown` "negative" turns unknown labels
-    into negatives. A class whose state is not negative may be present. Picklable; a memory-mapped table of states is
-    opened again by name.
+    With a partial rate above 0 candidate sets are drawn (`draw_candidates`); `unknown`, a key of UNKNOWN_AS, says what
+    labels become that are unknown after that. Picklable; a memory-mapped table of states is opened again by name.
     """
 
     def __init__(self, states: np.ndarray, rows: np.ndarray, unknown: str, rate: float = 0.0, seed: int = 0) -> None:
@@ -67,8 +73,7 @@ class LabelRows:
         states = np.array(self.states[rows], np.int8)
         if self.rate:
             states = draw_candidates(states, rows, self.rate, self.seed)
-        if self.unknown == "negative":
-            states[states == LabelState.UNKNOWN] = LabelState.NEGATIVE
+        states[states == LabelState.UNKNOWN] = UNKNOWN_AS[self.unknown]
         return states
 
     def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
@@ -85,10 +90,10 @@ class LabelRows:
         return out
 
     def candidate_counts(self) -> np.ndarray:
-        """For each class, in how many images it may be present, int64 [C]."""
+        """For each class, in how many images it is positive or a candidate, int64 [C]."""
         total = np.zeros(self.shape[1], np.int64)
         for _, block in self.blocks():
-            total += (block != LabelState.NEGATIVE).sum(0, dtype=np.int64)
+            total += listed(block).sum(0, dtype=np.int64)
         return total
 
     def state_counts(self) -> np.ndarray:
@@ -122,7 +127,7 @@ class LabelRows:
 
 
 class ClassLists:
-    """The images of each class, a bit each: uint8 [C, N / 8], an eighth of the table that it is made of."""
+    """The images in which each class is positive or a candidate, a bit each: uint8 [C, N / 8]."""
 
     def __init__(self, bits: np.ndarray, size: int) -> None:
         """Bits uint8 [C, ceil(N / 8)], as np.packbits makes them; size: N."""
@@ -134,7 +139,7 @@ class ClassLists:
         size, classes = labels.shape
         bits = np.zeros((classes, -(-size // 8)), np.uint8)
         for start, block in labels.blocks():
-            packed = np.packbits(block.T != LabelState.NEGATIVE, axis=1)
+            packed = np.packbits(listed(block).T, axis=1)
             bits[:, start // 8 : start // 8 + packed.shape[1]] = packed
         return cls(bits, size)
 

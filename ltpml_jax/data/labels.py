@@ -23,6 +23,11 @@ class LabelState(IntEnum):
     UNKNOWN = 3  # not annotated
 
 
+def listed(states: np.ndarray) -> np.ndarray:
+    """Where an annotator named a class, bool [...] of states [...]: positives and candidates."""
+    return (states == LabelState.POSITIVE) | (states == LabelState.CANDIDATE)
+
+
 def blocks(rows: int, columns: int) -> Iterator[slice]:
     """Slices of the rows of a table, from beginning to end, each of a bounded number of entries; 8 divides starts."""
     step = max(_ENTRIES // max(columns, 1) // 8 * 8, 8)

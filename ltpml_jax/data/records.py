@@ -1,6 +1,7 @@
 """Random access to the records of one split, and the labels that go with them; no TFDS before a record is read."""
 
 import functools
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from ltpml_jax.data import prepared
 from ltpml_jax.data.labels import LabelState
 
 Record = dict[str, Any]
+_IMPORTING = threading.Lock()
 
 
 class Records:
@@ -65,9 +67,13 @@ class Split:
     labels: np.ndarray
 
 
-@functools.cache
 def _example() -> Any:
-    """The tf.Example message: the fields of a record by name; TFDS has it, without TensorFlow."""
-    from tensorflow_datasets.proto import tf_example_pb2
+    """The tf.Example message: the fields of a record by name; TFDS has it, without TensorFlow.
+
+    One thread at a time imports it: TFDS imports its own parts on first use, and two reading threads that did so
+    together could wait for each other without end.
+    """
+    with _IMPORTING:
+        from tensorflow_datasets.proto import tf_example_pb2
 
     return tf_example_pb2.Example  # pyright: ignore[reportAttributeAccessIssue]: made on import

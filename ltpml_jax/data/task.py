@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ltpml_jax.data import datasets, manifest, sampler, streams
+from ltpml_jax.data import corruption, datasets, manifest, sampler, streams
 from ltpml_jax.data.candidates import LabelRows
-from ltpml_jax.data.labels import LabelState, is_clean
+from ltpml_jax.data.labels import LabelState, is_clean, listed
 from ltpml_jax.data.records import Split
 from ltpml_jax.errors import UserError
 from ltpml_jax.methods import priors
@@ -18,7 +18,7 @@ class Task(NamedTuple):
 
     served: the label states [N, C] that training sees; lists: those that the class-aware sampler walks; both are made
     a few rows at a time. validation: rows of `held_out`, the split that chooses `best`, with validation_labels int8
-    [V, C], 1 for every class that may be present; digest: sha256 of all states before the split.
+    [V, C], 1 for every positive and candidate; digest: sha256 of all states before the split.
     """
 
     dataset: datasets.Dataset
@@ -43,19 +43,15 @@ def make_task(config: Config) -> Task:
     """
     dataset = datasets.load(config.data.name, config.data.dir)
     candidates = candidate_sets(config, dataset)
-    train, held = split_validation(len(candidates), config.data.validation, config.data.candidate_seed)
-    held_out, validation, judged_by = dataset.train, held, candidates.of(held)
-    if dataset.validation is not None:
-        if len(held):
-            raise UserError(f"{dataset.name} has a validation split of its own; set config.data.validation to 0.")
-        held_out, validation = dataset.validation, np.arange(len(dataset.validation.labels))
-        judged_by = LabelRows(dataset.validation.labels, validation, config.data.unknown)
+    rows = _labelled(candidates) if config.data.drop_empty else np.arange(len(candidates))
+    train, held = (
+        rows[part] for part in split_validation(len(rows), config.data.validation, config.data.candidate_seed)
+    )
+    held_out, validation, judged_by = _held_out(config, dataset, candidates, held)
     clean = config.data.labels == "clean"
     served = (_truth(dataset, "data.labels") if clean else candidates).of(train)
-    oracle = config.data.priors == "oracle"
-    lists = _truth(dataset, "data.priors").of(train) if oracle else served
-    make_prior = priors.oracle_prior if oracle else priors.estimated_prior
-    prior = make_prior(lists.candidate_counts(), len(train), served.state_counts())
+    lists = _truth(dataset, "data.priors").of(train) if config.data.priors == "oracle" else served
+    prior = _prior(config, lists, served)
     return Task(
         dataset=dataset,
         train=train,
@@ -63,7 +59,7 @@ def make_task(config: Config) -> Task:
         validation=validation,
         served=served,
         lists=lists,
-        validation_labels=(judged_by[:] != LabelState.NEGATIVE).astype(np.int8),
+        validation_labels=listed(judged_by[:]).astype(np.int8),
         prior=prior,
         digest=candidates.digest(),
         steps_per_epoch=_steps(config, prior, len(train)),
@@ -73,12 +69,42 @@ def make_task(config: Config) -> Task:
 def candidate_sets(config: Config, dataset: datasets.Dataset) -> LabelRows:
     """Candidate sets of all training images: from the config's file, or drawn, or as annotators left them."""
     data, states = config.data, dataset.train.labels
-    every_row = np.arange(len(states))
+    every_row, seed = np.arange(len(states)), data.candidate_seed
     if data.candidates:
         found = manifest.load(data.candidates)
         manifest.check(found, states, dataset.name)
         return LabelRows(found.table, every_row, data.unknown)
-    return LabelRows(states, every_row, data.unknown, data.partial_rate, data.candidate_seed)
+    match data.noise:
+        case "tail_biased":
+            return LabelRows(corruption.tail_biased(states, data.partial_rate, seed), every_row, data.unknown)
+        case "missing":
+            return LabelRows(corruption.missing(states, data.missing_rate, seed, False), every_row, data.unknown)
+        case "single":
+            return LabelRows(corruption.single(states, seed), every_row, data.unknown)
+    return LabelRows(states, every_row, data.unknown, data.partial_rate, seed)
+
+
+def _held_out(config: Config, dataset: datasets.Dataset, candidates: LabelRows, held: np.ndarray):
+    """The split that chooses `best`, its rows and their labels: the dataset's own, or what is held out of training."""
+    if dataset.validation is None:
+        return dataset.train, held, candidates.of(held)
+    if len(held):
+        raise UserError(f"{dataset.name} has a validation split of its own; set config.data.validation to 0.")
+    rows = np.arange(len(dataset.validation.labels))
+    return dataset.validation, rows, LabelRows(dataset.validation.labels, rows, config.data.unknown)
+
+
+def _prior(config: Config, lists: LabelRows, served: LabelRows) -> priors.Prior:
+    # Without candidates nothing is flipped: the positives that are there are counted as they stand.
+    states = served.state_counts()
+    flipped = config.data.priors == "estimated" and states[LabelState.CANDIDATE].any()
+    make = priors.estimated_prior if flipped else priors.oracle_prior
+    return make(lists.candidate_counts(), len(lists), states)
+
+
+def _labelled(labels: LabelRows) -> np.ndarray:
+    """Rows int64 [n] of the images with a positive or a candidate."""
+    return np.concatenate([start + np.flatnonzero(listed(block).any(1)) for start, block in labels.blocks()])
 
 
 def split_validation(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -99,7 +125,14 @@ def split_validation(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np
 def origin(config: Config) -> str:
     """Where the candidate sets come from, a few words."""
     data = config.data
-    return f"candidates of {data.candidates}" if data.candidates else f"partial rate {data.partial_rate:g}"
+    if data.candidates:
+        return f"candidates of {data.candidates}"
+    return {
+        "partial": f"partial rate {data.partial_rate:g}",
+        "tail_biased": f"partial rate {data.partial_rate:g}, biased to the tail",
+        "missing": f"{data.missing_rate:g} of the positives missing",
+        "single": "a single positive an image",
+    }[data.noise]
 
 
 def _truth(dataset: datasets.Dataset, field: str) -> LabelRows:

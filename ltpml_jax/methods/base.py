@@ -38,7 +38,7 @@ class Context(NamedTuple):
     """What a pass or an update may read, as it was before the step.
 
     images: float32 [B, H, W, 3], distorted and normalised; states: int8 [B, C] of LabelState (0 negative, 1 positive,
-    2 candidate, 3 unknown); candidates: float32 [B, C], 1 where the class may be present (any state but negative);
+    2 candidate, 3 unknown); candidates: float32 [B, C], 1 where an annotator named the class (positive or candidate);
     epoch: int32 []; shared: the method's state that all images share, replicated; rows: this batch's rows [B, ...] of
     the method's tables; writes: bool [B], in `update`: the rows that will be stored (the last of its image in the
     batch, in a step that is applied); teacher: images -> what the network returns, in evaluation mode under the

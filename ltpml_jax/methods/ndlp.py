@@ -159,7 +159,7 @@ class NDLPCarry(NamedTuple):
 
 def init(states: jax.Array, prior: Prior) -> tuple[NDLPShared, jax.Array]:
     """The state, and the table of confidence float [N, C]: uniform over each row's candidates, zero without any."""
-    candidates = (states != 0).astype(jnp.int8)
+    candidates = ((states == 1) | (states == 2)).astype(jnp.int8)
     count = candidates.sum(-1, keepdims=True, dtype=jnp.int32)  # whole numbers: no copy of the table as floats
     confidence = (candidates / jnp.maximum(count, 1)).astype(jnp.result_type(float))
     classes = candidates.shape[1]

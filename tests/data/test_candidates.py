@@ -29,12 +29,12 @@ def whole(unknown: str = "candidate", rate: float = 0.3) -> np.ndarray:
     for place, state in np.ndenumerate(STATES):
         if rate and (state in (LabelState.POSITIVE, LabelState.CANDIDATE) or flips[place]):
             table[place] = LabelState.CANDIDATE
-        elif state == LabelState.UNKNOWN and unknown == "negative":
-            table[place] = LabelState.NEGATIVE
+        elif state == LabelState.UNKNOWN:
+            table[place] = {"candidate": 2, "negative": 0, "unknown": 3}[unknown]
     return table
 
 
-@pytest.mark.parametrize("unknown", ["candidate", "negative"])
+@pytest.mark.parametrize("unknown", ["candidate", "negative", "unknown"])
 @pytest.mark.parametrize("rate", [0.0, 0.3])
 def test_any_rows_are_those_of_the_whole_table(unknown, rate):
     table, rows = whole(unknown, rate), LabelRows(STATES, np.arange(N), unknown, rate, 5)
@@ -75,13 +75,13 @@ def test_a_mapped_table_travels_by_name(tmp_path):
     """Worker processes open the file themselves."""
     np.save(tmp_path / "labels.npy", np.tile(STATES, (50, 1)))
     mapped = np.load(tmp_path / "labels.npy", mmap_mode="r")
-    rows = LabelRows(mapped, np.array([5, 900]), "candidate", 0.3, 5)
+    rows = LabelRows(mapped, np.array([5, 900]), "unknown", 0.3, 5)
     sent = pickle.dumps(rows)
     assert len(sent) < 2000
     back = pickle.loads(sent)
     assert isinstance(back.states, np.memmap)
     np.testing.assert_array_equal(back[:], rows[:])
-    again = pickle.loads(pickle.dumps(LabelRows(mapped[3:9], np.arange(6), "candidate")))  # a part of it, by value
+    again = pickle.loads(pickle.dumps(LabelRows(mapped[3:9], np.arange(6), "unknown")))  # a part of it, by value
     np.testing.assert_array_equal(again[:], mapped[3:9])
 
 

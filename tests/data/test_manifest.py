@@ -200,7 +200,7 @@ def test_a_loaded_table_stays_in_its_file_on_the_way_to_other_processes(tmp_path
     path = tmp_path / "large.safetensors"
     table = np.random.default_rng(0).integers(0, 4, (20_000, 20)).astype(np.int8)
     manifest.save(path, table, ORIGIN)
-    rows = LabelRows(manifest.load(path).table, np.arange(20_000), "candidate")
+    rows = LabelRows(manifest.load(path).table, np.arange(20_000), "unknown")
     packed = pickle.dumps(rows)
     assert len(packed) < 20_000 * 8 + 2000  # the numbers of its rows, and no states
     np.testing.assert_array_equal(pickle.loads(packed)[7:9], table[7:9])

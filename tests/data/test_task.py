@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ltpml_jax.data import corruption, datasets, manifest
-from ltpml_jax.data.labels import LabelState
+from ltpml_jax.data.labels import LabelState, listed
 from ltpml_jax.data.task import Task, make_task, origin, split_validation
 from ltpml_jax.errors import UserError
 from tests.helpers import runs
@@ -103,7 +103,7 @@ def unsure() -> np.ndarray:
     return states
 
 
-@pytest.mark.parametrize(("unknown", "state"), [("candidate", LabelState.UNKNOWN), ("negative", LabelState.NEGATIVE)])
+@pytest.mark.parametrize(("unknown", "state"), [("negative", 0), ("candidate", 2), ("unknown", 3)])
 def test_annotators_states_are_served_and_unknown_labels_as_the_config_says(monkeypatch, unknown, state):
     states = with_splits(monkeypatch, train=unsure()).train.labels
     served = make(data__partial_rate=0.0, data__unknown=unknown, data__validation=0.0).served[:]
@@ -113,7 +113,8 @@ def test_annotators_states_are_served_and_unknown_labels_as_the_config_says(monk
 
 def test_a_partial_rate_adds_flips_to_annotators_candidates(monkeypatch):
     with_splits(monkeypatch, train=unsure())
-    plain, more = make(data__partial_rate=0.0).served[:], make(data__partial_rate=0.3).served[:]
+    rates = (0.0, 0.3)
+    plain, more = (make(data__partial_rate=rate, data__unknown="unknown").served[:] for rate in rates)
     assert (more[(plain == LabelState.POSITIVE) | (plain == LabelState.CANDIDATE)] == LabelState.CANDIDATE).all()
     for state in (LabelState.NEGATIVE, LabelState.UNKNOWN):
         found = more[plain == state]
@@ -178,3 +179,22 @@ def test_candidates_of_other_images_are_refused(tmp_path):
     manifest.save(tmp_path / "other.safetensors", table, {"kind": "partial"})
     with pytest.raises(UserError, match="contradict .* labels of digits_mlt"):
         make(data__candidates=str(tmp_path / "other.safetensors"))
+
+
+@pytest.mark.parametrize("noise", ["tail_biased", "missing", "single"])
+def test_labels_are_corrupted_as_the_config_says(noise):
+    """The states that `ltpml corrupt` writes, and images left without a label only where they may stay."""
+    labels = make().dataset.train.labels
+    rates = {"tail_biased": {"data__partial_rate": 0.2}, "missing": {"data__missing_rate": 0.6}, "single": {}}
+    want = {
+        "tail_biased": lambda: corruption.tail_biased(labels, 0.2, 0),
+        "missing": lambda: corruption.missing(labels, 0.6, 0, keep_one=False),
+        "single": lambda: corruption.single(labels, 0),
+    }[noise]()
+    common = {"data__noise": noise, "data__unknown": "unknown", "data__validation": 0.0, "data__partial_rate": 0.0}
+    task = make(**common | rates[noise])
+    np.testing.assert_array_equal(task.served[:], want)
+    np.testing.assert_array_equal(task.lists.candidate_counts(), listed(want).sum(0))
+    kept = np.flatnonzero(listed(want).any(1))
+    np.testing.assert_array_equal(make(**common | rates[noise], data__drop_empty=True).train, kept)
+    assert (len(kept) < len(want)) == (noise == "missing")

@@ -1,0 +1,1 @@
+"""Published settings, and what may stand after the colon of a config file."""
