@@ -103,6 +103,10 @@ class LabelRows:
             total += np.stack([(block == state).sum(0, dtype=np.int64) for state in LabelState])
         return total
 
+    def empty_count(self) -> int:
+        """How many images have neither a positive nor a candidate."""
+        return sum(int((~listed(block).any(1)).sum()) for _, block in self.blocks())
+
     def digest(self) -> str:
         """The sha256 that `manifest.digest` gives of the whole table."""
         found = hashlib.sha256(f"int8[{self.shape[0]},{self.shape[1]}]".encode())

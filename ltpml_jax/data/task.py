@@ -6,7 +6,7 @@ import numpy as np
 
 from ltpml_jax.data import corruption, datasets, manifest, sampler, streams
 from ltpml_jax.data.candidates import LabelRows
-from ltpml_jax.data.labels import LabelState, is_clean, listed
+from ltpml_jax.data.labels import is_clean, listed
 from ltpml_jax.data.records import Split
 from ltpml_jax.errors import UserError
 from ltpml_jax.methods import priors
@@ -95,11 +95,10 @@ def _held_out(config: Config, dataset: datasets.Dataset, candidates: LabelRows, 
 
 
 def _prior(config: Config, lists: LabelRows, served: LabelRows) -> priors.Prior:
-    # Without candidates nothing is flipped: the positives that are there are counted as they stand.
-    states = served.state_counts()
-    flipped = config.data.priors == "estimated" and states[LabelState.CANDIDATE].any()
-    make = priors.estimated_prior if flipped else priors.oracle_prior
-    return make(lists.candidate_counts(), len(lists), states)
+    columns, states = lists.candidate_counts(), served.state_counts()
+    if config.data.priors == "oracle":
+        return priors.oracle_prior(columns, len(lists), states)
+    return priors.estimated_prior(columns, len(lists), states, served.empty_count())
 
 
 def _labelled(labels: LabelRows) -> np.ndarray:

@@ -13,34 +13,34 @@ step (Patrini et al., CVPR 2017, "forward"; Natarajan et al., NeurIPS 2013). Kin
     missing positives    P(unknown | present) = r,  P(unknown | absent) = the share of absent labels not annotated
 
 What identifies the rates. q: column sums and the long tail (methods/priors.py), one q for all classes. The number of
-positives n_j: the column sum given q. r: nothing in the labels; any r in [0, 1) fits equally well with n_j / (1 - r)
-positives, so it is assumed (`missing_rate`). Rates by class q_j: not identified beside n_j by column sums, nor by a
-network that is free to fit p; one q is assumed, and where rarer classes have more false candidates, their n_j come
-out too large. That states depend on the class and not on the image is assumed throughout.
+positives n_j: the column sum given q. r: the labels of a class say nothing of it, as any r in [0, 1) fits equally well
+with n_j / (1 - r) positives; the share of images without any positive identifies it if every image has one at least
+and a Poisson number of others (`priors.estimate_missing_rate`), else it must be given. Rates by class q_j: not
+identified beside n_j by column sums, nor by a network that is free to fit p; one q is assumed, and where rarer classes
+have more false candidates, their n_j come out too large. That states depend on the class and not on the image is
+assumed throughout.
 """
 
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
 from ltpml_jax.methods.base import Blocks, Context, Forward, Method, Pass, Plan
-from ltpml_jax.methods.priors import CANDIDATE, POSITIVE, Prior
-from ltpml_jax.methods.settings import BELOW_ONE, between, one_of
-
-UNKNOWN = 3  # of LabelState, as priors has the other two
+from ltpml_jax.methods.branch import FixedBranch, Offset
+from ltpml_jax.methods.priors import CANDIDATE, POSITIVE, UNKNOWN, Prior
+from ltpml_jax.methods.settings import BELOW_ONE, SHARE, between, one_of
 
 
 class NoiseSettings(NamedTuple):
     """Settings of the noise model."""
 
-    rates: Annotated[str, one_of("estimated", "given"), "where q comes from: column sums, or flip_rate"] = "estimated"
+    rates: Annotated[str, one_of("estimated", "given"), "q and r by counts of labels, or the next two"] = "estimated"
     flip_rate: Annotated[float, BELOW_ONE, "given rates: q, probability that an absent class is a candidate"] = 0.0
-    missing_rate: Annotated[
-        float, BELOW_ONE, "r, probability that a present class is unknown; 0: unknown is absent"
-    ] = 0.0
+    missing_rate: Annotated[float, BELOW_ONE, "given rates: r, probability that a present class is unknown"] = 0.0
     weight_exponent: Annotated[float, between(0, 1), "a: classes weigh (N / n_j)^a over its mean"] = 0.0
+    branch: Annotated[float, SHARE, "share of the branch on untrained features in the prediction; 0: none"] = 0.5
+    branch_dropout: Annotated[float, BELOW_ONE, "dropout of the features of that branch"] = 0.5
 
 
 class LabelModel(NamedTuple):
@@ -58,13 +58,15 @@ def label_model(prior: Prior, settings: NoiseSettings) -> LabelModel:
     1 / N or more where the model says that they can be.
     """
     size, seen, q = (jnp.asarray(leaf) for leaf in (prior.train_size, prior.class_count, prior.flip_rate))
+    missing = jnp.asarray(prior.missing_rate)
     states = jnp.zeros((4, *seen.shape)) if prior.state_count is None else jnp.asarray(prior.state_count)
     if settings.rates == "given":
         columns = seen * (1 - q) + q * size if prior.state_count is None else states[POSITIVE] + states[CANDIDATE]
-        q = jnp.asarray(settings.flip_rate, seen.dtype)
-        seen = (columns - q * size) / (1 - q)
-    r = jnp.where(states[UNKNOWN] > 0, settings.missing_rate, 0.0)
-    count = jnp.clip(jnp.maximum(seen, prior.count_error) / (1 - r), 1, size - 1)
+        q, missing = (jnp.asarray(rate, seen.dtype) for rate in (settings.flip_rate, settings.missing_rate))
+        seen = jnp.where(prior.true_counts, seen, (columns - q * size) / (1 - q))
+    r = jnp.where(states[UNKNOWN] > 0, missing, 0.0)
+    hidden = jnp.where(prior.true_counts, 0.0, r)
+    count = jnp.clip(jnp.maximum(seen, prior.count_error) / (1 - hidden), 1, size - 1)
     weight = (size / count) ** settings.weight_exponent
     table = _probabilities(states, count, q, r, size)
     return LabelModel(count / size, jnp.log(table), weight / weight.mean())
@@ -103,31 +105,20 @@ def logit(probability: jax.Array) -> jax.Array:
     return jnp.log(probability) - jnp.log1p(-probability)
 
 
-class Offset(nnx.Module):
-    """A classifier whose logits start at an offset float [C], which is not trained."""
-
-    def __init__(self, network: Any, offset: jax.Array):
-        """Adds the offset to what `network` returns."""
-        self.network, self.offset = network, nnx.Variable(offset)
-
-    @property
-    def backbone(self) -> Any:
-        """The backbone of the network, for `ltpml export`."""
-        return self.network.backbone
-
-    def __call__(
-        self, images: jax.Array, *, train: bool, mask: jax.Array | None, dropout_key: jax.Array | None
-    ) -> jax.Array:
-        """Logits float32 [B, C]; arguments as of a classifier."""
-        return self.network(images, train=train, mask=mask, dropout_key=dropout_key) + self.offset[...][None]
-
-
 def noise_model(settings: NoiseSettings, plan: Plan) -> Method:
     """Assemble the method: one pass; it keeps the posterior of every image's last visit, [N, C], as beliefs."""
+    share = settings.branch
 
     def network(blocks: Blocks) -> Offset:
-        frequency = label_model(blocks.prior, settings).frequency
-        return Offset(blocks.classifier(0), logit(frequency))
+        offset = logit(label_model(blocks.prior, settings).frequency)
+        if not share:
+            return Offset(blocks.classifier(0), offset)
+        return Offset(
+            FixedBranch(blocks.classifier(0), blocks.backbone(0), blocks.classes, settings.branch_dropout), offset
+        )
+
+    def mean(logits: jax.Array) -> jax.Array:
+        return (1 - share) * logits[0] + share * logits[1]
 
     def init(states: jax.Array, prior: Prior):
         model = label_model(prior, settings)
@@ -135,13 +126,18 @@ def noise_model(settings: NoiseSettings, plan: Plan) -> Method:
 
     def likelihood(forward: Forward, context: Context, carry: None):
         logits, stats = forward(context.images, None, context.keys.dropout)
-        loss = negative_log_likelihood(logits, context.states, context.shared) * context.shared.weight[None]
-        return loss.mean(), (jax.lax.stop_gradient(posterior(logits, context.states, context.shared)), stats)
+        each = logits if share else (logits,)
+        losses = [negative_log_likelihood(one, context.states, context.shared) for one in each]
+        belief = posterior(mean(logits) if share else logits, context.states, context.shared)
+        weighed = [(loss * context.shared.weight[None]).mean() for loss in losses]
+        return sum(weighed, start=jnp.zeros(())), (jax.lax.stop_gradient(belief), stats)
 
-    return Method(
+    method = Method(
         init=init,
         passes=(Pass(likelihood),),
         update=lambda context, belief: (context.shared, belief, {"present": belief.sum(-1).mean()}),
         network=network,
         beliefs=lambda shared, rows: (rows, (rows > 0.5).astype(rows.dtype)),
     )
+    parts = {"mean": mean, "trained": lambda logits: logits[0], "fixed": lambda logits: logits[1]}
+    return method._replace(predictions=parts) if share else method
