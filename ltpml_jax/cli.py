@@ -7,6 +7,7 @@ import argparse
 import difflib
 import logging
 import re
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -18,10 +19,10 @@ from ml_collections.config_flags import tuple_parser
 
 from ltpml_jax.commands import config_file
 from ltpml_jax.errors import UserError
+from ltpml_jax.runtime import preemption
 
 DATA_DIR = "~/tensorflow_datasets"  # the default of config.data.dir
 HELP = ("-h", "-help", "--help", "--helpshort", "--helpfull")
-INTERRUPTED = 130  # exit status, by convention 128 + SIGINT
 
 
 class Command(NamedTuple):
@@ -44,6 +45,7 @@ def start(name: str, command: Command, words: list[str]) -> None:
     if any(word in HELP for word in words):
         print(help_text(name, command))
         return
+    signal.signal(signal.SIGINT, _interrupt)
     try:
         values = parse(name, command, words)
         _log_to_stderr()
@@ -52,7 +54,7 @@ def start(name: str, command: Command, words: list[str]) -> None:
         fail(error)
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        sys.exit(128 + signal.SIGINT)
 
 
 def fail(error: UserError) -> None:
@@ -176,6 +178,12 @@ def _log_to_stderr() -> None:
     logger.setLevel(logging.INFO)
     logger.propagate = False
     sys.unraisablehook = _without_late_reads
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    # The first Ctrl-C lets the command remove its unfinished files; a second one ends it wherever it is.
+    signal.signal(number, preemption.end_at_once)
+    raise KeyboardInterrupt
 
 
 def _without_late_reads(unraisable: Any) -> None:

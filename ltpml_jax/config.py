@@ -133,6 +133,9 @@ class OptimFields(NamedTuple):
     cosine_end: Annotated[float, SHARE, "cosine: share of the rate at the end of the run"] = 0.0
     drop_epochs: Annotated[tuple[float, ...], EPOCHS, "step: epochs after which the rate drops"] = ()
     drop_factor: Annotated[float, POSITIVE_SHARE, "step: factor of each drop"] = 0.1
+    drop_every: Annotated[
+        str, TEXT, "step: PATH=EPOCHS,...: there the rate drops as every EPOCHS-th epoch, from 1, begins, and only then"
+    ] = ""  # fmt: skip
     multipliers: Annotated[
         str, TEXT, "factors of the rate by parameter path, PATH=FACTOR,...; backbone=0.1 slows every backbone"
     ] = ""  # fmt: skip

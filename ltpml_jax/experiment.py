@@ -20,7 +20,7 @@ from ltpml_jax.methods.priors import Prior
 from ltpml_jax.methods.settings import Config
 from ltpml_jax.models import classifier
 from ltpml_jax.models.pretrained import load_backbone
-from ltpml_jax.optimizer import build_optimizer, check_multipliers
+from ltpml_jax.optimizer import build_optimizer, check_paths
 from ltpml_jax.runtime import checkpoints, processes
 from ltpml_jax.state import ROW_MULTIPLE, TrainState, batch_sharding, init_state, padded, state_shardings
 from ltpml_jax.step import Predict, Recipe, Step, jit_predict, jit_step, make_stages
@@ -86,7 +86,7 @@ def assemble(
             "ltpml_jax.open_run as method=."
         )
     parts = build_network(config, method, len(task.dataset.class_names), task.prior, pretrained)
-    check_multipliers(config.optim.multipliers, parts.trainable)
+    check_paths(config, parts.trainable)
     size, classes = task.served.shape
     labels = jax.ShapeDtypeStruct((padded(size), classes), jnp.int8)
     shapes = jax.eval_shape(lambda table: _init(config, task, method, parts, table), labels)

@@ -183,6 +183,26 @@ def test_ctrl_c_is_no_traceback(capsys):
     assert left.value.code == 130 and capsys.readouterr().err == "Interrupted.\n"
 
 
+STUBBORN = """
+import os, signal, sys, time
+from ltpml_jax import cli
+def run(values):
+    for _ in range(2):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(60)
+        except KeyboardInterrupt:  # as a callback of a library would lose it
+            print("lost", flush=True)
+cli.start("wait", cli.Command("Wait.", lambda values: None, (), run), [])
+"""
+
+
+@pytest.mark.processes
+def test_a_second_ctrl_c_ends_at_once():
+    done = runs.call([sys.executable, "-c", STUBBORN])
+    assert (done.returncode, done.stdout, done.stderr) == (130, "lost\n", "Interrupted.\n")
+
+
 def test_datasets_lie_where_the_configs_look_for_them():
     assert parse(CONFIG, "--workdir=x").config.data.dir == cli.DATA_DIR
 

@@ -17,7 +17,6 @@ from ltpml_jax.config import (
 )
 from ltpml_jax.data import augment
 from ltpml_jax.errors import UserError
-from ltpml_jax.methods import METHODS
 from ltpml_jax.models.resnet import ARCHITECTURES
 from ltpml_jax.workdir import check_workdir, claim, differences, saved_config
 from tests import test_recipes
@@ -117,7 +116,7 @@ def test_a_value_that_cannot_work_is_refused_by_name(name, value):
 def test_the_nearest_choice_is_named():
     config = digits_mlt.get_config()
     config.method.name = "nldp"
-    with pytest.raises(UserError, match=f"one of {', '.join(METHODS)}, custom .nearest: ndlp."):
+    with pytest.raises(UserError, match="one of ndlp, .*custom .nearest: ndlp."):
         validate(config)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from ltpml_jax.config import default_config
 from ltpml_jax.errors import UserError
-from ltpml_jax.optimizer import build_optimizer, check_multipliers, multipliers, rate_schedule
+from ltpml_jax.optimizer import build_optimizer, check_paths, drop_periods, multipliers, rate_schedule
 
 PARAMS = {"backbone": {"layer1": jnp.array([1.0, -2.0])}, "head": jnp.array([0.5])}
 GRADS = {"backbone": {"layer1": jnp.array([0.3, 0.1])}, "head": jnp.array([-0.4])}
@@ -67,9 +67,40 @@ def test_multipliers_that_cannot_be_read_are_refused(text):
 
 
 def test_a_multiplier_of_no_parameter_is_refused():
-    check_multipliers("backbone=0.1,layer1=2", PARAMS)
-    with pytest.raises(UserError, match="names 'neck', which is in no parameter.*begin with backbone, head"):
-        check_multipliers("neck=0.1", PARAMS)
+    check_paths(config(multipliers="backbone=0.1,layer1=2"), PARAMS)
+    with pytest.raises(
+        UserError, match="multipliers names 'neck', which is in no parameter.*begin with backbone, head"
+    ):
+        check_paths(config(multipliers="neck=0.1"), PARAMS)
+
+
+def test_drops_by_path_stand_where_every_so_manieth_epoch_begins():
+    """Ten epochs of 4 steps: factor 0.1^floor(e / 3) in epoch e, counted from 1, of the last path that is named."""
+    got = updates(40, learning_rate=1.0, weight_decay=0.0, momentum=0.0, schedule="step", drop_epochs=(5.0,),
+        drop_every="backbone=7,layer1=3", multipliers="backbone=2")  # fmt: skip
+    epochs = np.repeat(np.arange(1, 11), 4)
+    layer1 = np.array([step["backbone"]["layer1"][0] for step in got])
+    np.testing.assert_allclose(layer1, -0.6 * 0.1 ** (epochs // 3), rtol=1e-4)
+    head = np.array([step["head"][0] for step in got])
+    np.testing.assert_allclose(head, 0.4 * 0.1 ** (epochs > 5), rtol=1e-4)
+
+
+def test_a_drop_in_every_epoch_begins_with_the_first():
+    got = updates(5, learning_rate=1.0, weight_decay=0.0, momentum=0.0, schedule="step", drop_every="head=1")
+    np.testing.assert_allclose([step["head"][0] for step in got], [0.04] * 4 + [0.004], rtol=1e-5)
+
+
+@pytest.mark.parametrize("text", ["head", "head=0", "head=2.5", "=3", "head=nan", "head=inf", "head=-4"])
+def test_drops_by_path_that_cannot_be_read_are_refused(text):
+    with pytest.raises(UserError, match="config.optim.drop_every has .*; write PATH=EPOCHS with a whole number"):
+        drop_periods(config(schedule="step", drop_every=text))
+
+
+def test_drops_by_path_need_the_schedule_and_a_parameter():
+    with pytest.raises(UserError, match="drop_every is 'head=3', but config.optim.schedule is 'constant'; set the"):
+        build_optimizer(config(drop_every="head=3"), 4)
+    with pytest.raises(UserError, match="drop_every names 'neck', which is in no parameter"):
+        check_paths(config(schedule="step", drop_every="neck=3"), PARAMS)
 
 
 def rates(**changes) -> np.ndarray:

@@ -156,16 +156,17 @@ def test_a_damaged_newest_checkpoint_is_set_aside_and_the_one_before_it_used(uni
     assert_same(workdir, uninterrupted)
 
 
-def test_sigterm_saves_the_step_it_comes_in(uninterrupted, tmp_path):
+@pytest.mark.parametrize("number,name", [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")])
+def test_a_signal_saves_the_step_it_comes_in(uninterrupted, tmp_path, number, name):
     process = runs.start(command(tmp_path))
     deadline = time.monotonic() + 300
     while not saved(2 * EVERY)(tmp_path):
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.0005)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 143, stderr
-    assert stderr.splitlines()[-1] == "SIGTERM: the run is saved; the same command resumes it."
+    assert process.returncode == 128 + number, stderr
+    assert stderr.splitlines()[-1] == f"{name}: the run is saved; the same command resumes it."
     stopped = max(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
     assert stopped >= 2 * EVERY and runs.lines(tmp_path)[-1]["step"] == stopped
     done = runs.call(command(tmp_path))
@@ -200,6 +201,17 @@ def test_sigterm_in_an_evaluation_saves_what_it_evaluates(tmp_path, monkeypatch,
     assert max(int(path.name) for path in (tmp_path / "checkpoints").iterdir()) == stopped
     trainer.train(config, tmp_path)
     assert_same(tmp_path, runs.finished())
+
+
+@pytest.mark.parametrize("library", ["jaxlib", "grain"])
+def test_ctrl_c_before_the_first_step_is_one_line(tmp_path, library):
+    """While the libraries are imported; nothing is there to be saved."""
+    process = runs.start(command(tmp_path))
+    while library not in Path(f"/proc/{process.pid}/maps").read_text():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and err.splitlines()[-1] == "Interrupted." and "Traceback" not in err, err
 
 
 def test_a_second_run_in_the_same_directory_refuses(tmp_path):

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from absl import flags
 
 from ltpml_jax.cli import Command
 from ltpml_jax.errors import SharedError, UserError
+from ltpml_jax.runtime import preemption
 
 FIELDS = "Any field of the config is set by --config.FIELD=VALUE; docs/config.md lists them all."
 
@@ -28,8 +30,10 @@ def define(values: flags.FlagValues) -> None:
 def start(values: Any, check: bool) -> None:
     """Train, or only check the machines, together with the other processes of the run.
 
-    Raises UserError; exits with 2 where a check is bad, with 143 after SIGTERM and with 75 where a process is lost.
+    Raises UserError; exits with 2 where a check is bad, with 143 after SIGTERM, with 130 after Ctrl-C, and with 75
+    where a process is lost.
     """
+    signal.signal(signal.SIGINT, preemption.end_at_once)  # nothing is written yet, and libraries start threads
     from ltpml_jax.config import validate  # JAX comes with it
 
     config, workdir = values.config, Path(values.workdir)
@@ -57,14 +61,14 @@ def _ending() -> Iterator[None]:
     """Ends of one of several processes: what all report the first one prints, and none waits for the others."""
     import jax
 
-    from ltpml_jax.runtime import preemption, processes, watchdog
+    from ltpml_jax.runtime import processes, watchdog
 
     try:
         yield
-    except preemption.PreemptedError:
+    except preemption.PreemptedError as stopped:
         if processes.is_first():
-            print("SIGTERM: the run is saved; the same command resumes it.", file=sys.stderr, flush=True)
-        sys.exit(preemption.EXIT_STATUS)
+            print(stopped, file=sys.stderr, flush=True)
+        sys.exit(stopped.status)
     except SharedError:
         if not processes.is_first():
             sys.exit(2)

@@ -60,5 +60,22 @@ def bce(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return optax.sigmoid_binary_cross_entropy(logits.astype(dtype), labels.astype(dtype))
 
 
+def focal_comic(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Focal loss [B, C] in COMIC's convention: 0.25 (1 - exp(-bce))^2 * bce on either side; gradient through all."""
+    element = bce(logits, labels)
+    return 0.25 * jnp.square(jnp.expm1(-element)) * element
+
+
+def hill(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Hill loss [B, C] (Zhang et al., 2021) of labels [B, C] in {0, 1}, gradient through all of it.
+
+    -(1 - p_m)^2 log p_m of the logit less 1 on positives, (1.5 - p) p^2 on negatives.
+    """
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    shifted, present = logits - 1, jax.nn.sigmoid(logits)
+    positive = -jnp.square(jax.nn.sigmoid(-shifted)) * jax.nn.log_sigmoid(shifted)
+    return labels * positive + (1 - labels) * (1.5 - present) * jnp.square(present)
+
+
 def _bounded(prior: Prior) -> jax.Array:
     return jnp.clip(prior.class_count, 1, prior.train_size - 0.5)

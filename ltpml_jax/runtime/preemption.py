@@ -1,39 +1,63 @@
-"""SIGTERM, by which schedulers take a machine back: the run saves what it has and ends with a status of its own.
+"""SIGTERM, by which schedulers take a machine back, and Ctrl-C: the run saves what it has and ends with a status.
 
-A signal belongs to the process, so whether it came is the one thing that this package keeps outside of values.
+A signal belongs to the process, so which one came is the one thing that this package keeps outside of values.
 """
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
+from types import FrameType
 
-EXIT_STATUS = 128 + signal.SIGTERM  # what a shell reports of a process that SIGTERM ended
-_came = threading.Event()
+_came: list[int] = []  # signals since `watched` began
 
 
 class PreemptedError(Exception):
-    """The run was asked to stop; what it had is saved."""
+    """The run was asked to stop; what it had is saved.
+
+    signal: which came first; SIGTERM where it came to another process. status: 128 + signal, as a shell reports it.
+    """
+
+    def __init__(self) -> None:
+        """The signal is that of the moment: `watched` forgets it at its end."""
+        self.signal = _came[0] if _came else signal.SIGTERM
+        self.status = 128 + self.signal
+        name = "Ctrl-C" if self.signal == signal.SIGINT else "SIGTERM"
+        super().__init__(f"{name}: the run is saved; the same command resumes it.")
 
 
 @contextlib.contextmanager
 def watched() -> Iterator[None]:
-    """From here to the end of the block SIGTERM is remembered instead of ending the process.
+    """From here to the end of the block SIGTERM and SIGINT are remembered instead of ending the process.
 
-    Only the main thread can do that; a run in another one is left to its program.
+    A second SIGINT ends it at once. Only the main thread can do that; a run in another one is left to its program.
     """
     _came.clear()
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, lambda number, frame: _came.set())
+    before = {number: signal.signal(number, _remember) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         _came.clear()  # what follows in this process was not asked to stop
 
 
 def asked() -> bool:
-    """Whether SIGTERM came."""
-    return _came.is_set()
+    """Whether one of the two signals came."""
+    return bool(_came)
+
+
+def end_at_once(number: int, frame: FrameType | None) -> None:
+    """A handler that ends the process: an exception that it raised instead could be lost in a callback of a library."""
+    os.write(2, b"Interrupted.\n")
+    os._exit(128 + number)
+
+
+def _remember(number: int, frame: FrameType | None) -> None:
+    if number == signal.SIGINT and signal.SIGINT in _came:
+        end_at_once(number, frame)
+    _came.append(number)

@@ -22,6 +22,7 @@ from tests.helpers.toys import TOYS
 
 N, C, B, SIDE, STEPS = 48, 6, 16, 4, 3
 NAMES = [*METHODS, *TOYS]
+SCALES = {"comic": 1 / (B * C * 16)}  # of gradients: it sums over batch and classes, of logits of scale 16
 
 
 class Linear(nnx.Module):
@@ -39,13 +40,25 @@ class Linear(nnx.Module):
             self.mean[...] = 0.9 * self.mean[...] + 0.1 * jax.lax.stop_gradient(mean)
         return logits
 
+
+class Features(nnx.Module):
+    """A backbone: `features` numbers of each image, [B, 1, 1, features]."""
+
+    features = 5
+
+    def __init__(self, number: int) -> None:
+        self.layer1 = nnx.Linear(SIDE * SIDE * 3, self.features, rngs=nnx.Rngs(number))
+
+    def __call__(self, images, *, train, mask):
+        return jnp.tanh(self.layer1(images.reshape(len(images), 1, 1, -1)))
+
     def stages(self, images, *, train, mask):
-        return [images, 2 * images[:, ::2, ::2]]
+        return [images, self(images, train=train, mask=mask)]
 
 
 BLOCKS = Blocks(
     classifier=Linear,
-    backbone=Linear,
+    backbone=Features,
     pair=lambda: classifier.Pair(Linear(0), Linear(1)),  # type: ignore[arg-type]
     classes=C,
     seed=0,
@@ -58,7 +71,9 @@ def method(name: str) -> Method:
     """The method, with what it will store of a batch among its metrics."""
     config = default_config()
     config.data.batch_size, config.train.epochs = B, 3
-    config.noise.branch_dropout = 0.0  # which draws by place, as that of every network
+    config.comic.feature_width = config.comic.attention_width = 8
+    config.comic.attention_dropout = 0.0  # drawn by place in the batch, as a classifier's dropout is
+    config.noise.branch_dropout = 0.0
     if name in METHODS:
         config.method.name = name
     plain = build_method(config) if name in METHODS else TOYS[name]()
@@ -89,6 +104,10 @@ def batch(number: int, distinct: bool = False) -> dict[str, Any]:
     return {"image": images[index], "index": index, "states": labels()[index]}
 
 
+def optimizer(name: str) -> optax.GradientTransformation:
+    return optax.chain(optax.scale(SCALES.get(name, 1.0)), optax.sgd(0.5, 0.9))
+
+
 @functools.cache
 def parts(name: str) -> classifier.Parts:
     return classifier.split(method(name).network(BLOCKS), 0)
@@ -100,14 +119,14 @@ def start(name: str) -> state.TrainState:
     prior = Prior(jnp.asarray(labels().sum(0), jnp.float32), jnp.float32(N))
     made = parts(name)
     return state.init_state(
-        made.trainable, made.rest, optax.sgd(0.5, 0.9), method(name), padded, prior, seed=0, averaged=True
+        made.trainable, made.rest, optimizer(name), method(name), padded, prior, seed=0, averaged=True
     )
 
 
 @functools.cache
 def compiled(name: str, devices: int) -> step.Step:
     forward = classifier.make_forward(parts(name).graphdef)
-    recipe = step.Recipe(forward, optax.sgd(0.5, 0.9), lambda key, images: images, STEPS, ema=0.9)
+    recipe = step.Recipe(forward, optimizer(name), lambda key, images: images, STEPS, ema=0.9)
     mesh = state.make_mesh(jax.devices()[:devices])
     return step.jit_step(step.make_stages(method(name), recipe), mesh, start(name), one_jit=True)
 

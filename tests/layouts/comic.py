@@ -1,0 +1,162 @@
+"""COMIC's golden files: its losses and the sequence of its corrector, and its classifiers and attention."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from ltpml_jax.methods import losses
+from ltpml_jax.methods.comic_losses import ComicSettings, head_tail_factor, htb, init_rlc, mfm, rlc
+from ltpml_jax.methods.comic_network import Attention, moving_mean, normalised_logits
+from tests.layouts.base import Check, Golden, Layout
+
+FLOAT32, FLOAT64, HILL = 1e-5, 1e-6, 1e-9  # methods.md, section 5
+RLC_BATCH = 32.0  # the code divides by it whatever the batch is
+SHIFTS = {"balanced": 0.0, "head": -1.0, "tail": 2.0}
+ELEMENTARY = {"focal": losses.focal_comic, "hill": losses.hill}
+BRANCHES = ("head", "tail", "bal")
+MFM = re.compile(r"(.+)__(multigrained|priorfocal)_gneg([\d.]+)__loss_f(?:32|64)")
+HTB = re.compile(r"(.+)__htb_(multigrained|pfm)_g([\d.]+)__loss_f(?:32|64)")
+PLAIN = re.compile(r"(.+)__comic_(focal|hill)__loss_f(?:32|64)")
+POWER = re.compile(r".*_weight_pow(\d+)_(\d+)")
+LOGITS = re.compile(r"(balanced|head|tail)_nh(\d+)__")
+
+
+def replay_losses(gold: Golden) -> list[Check]:
+    """Factors, MFM, HTB, the two elementary losses, and the corrector's steps in order."""
+    checks = [
+        Check(name, head_tail_factor(gold["distribution"] * 1.0, int(power[1]) / int(power[2])), FLOAT32)
+        for name in gold
+        if (power := POWER.fullmatch(name))
+    ]
+    for name, kind, gamma in found(MFM, gold):
+        logits = gold[f"{name}__logits"]
+        value, (grad,) = with_gradient(lambda z, loss=inner(gold, name, kind, gamma): loss(z), logits)
+        checks += both(f"{name}__{kind}_gneg{gamma}__", {"loss": value, "grad": grad})
+    for match in found(HTB, gold):
+        checks += replay_balancer(gold, *match)
+    for name, kind in found(PLAIN, gold):
+        labels, function = gold[f"{name}__targets"] * 1.0, ELEMENTARY[kind]
+        value, (grad,) = with_gradient(lambda z, f=function, y=labels: f(z, y).sum(), gold[f"{name}__logits"])
+        checks += both(f"{name}__comic_{kind}__", {"loss": value, "grad": grad}, HILL if kind == "hill" else FLOAT64)
+    return checks + replay_corrector(gold)
+
+
+def replay_balancer(gold: Golden, name: str, kind: str, gamma: str) -> list[Check]:
+    """HTB of a set with its gradients.
+
+    Those by head and tail, which go through kappa, are proportional to the difference A - B of the two guided losses:
+    what either loses to rounding counts A / |A - B| times in them (some hundred times; the file's float32 arrays are
+    off by 2e-4 from its float64 ones), so that their tolerance follows that ratio.
+    """
+    head, tail, balanced = (jnp.asarray(gold[f"{name}__htb_{branch}"], float) for branch in BRANCHES)
+    loss, prefix = inner(gold, name, kind, gamma), f"{name}__htb_{kind}_g{gamma}__"
+    value, grads = with_gradient(lambda *z: htb(*z, loss)[0], head, tail, balanced)
+    by_head, by_tail = (htb(guide, guide, balanced, loss)[0] for guide in (head, tail))
+    ratio = float(by_head / jnp.abs(by_head - by_tail))
+    checks = both(prefix, {"loss": value, "grad_bal": grads[2]})
+    return checks + both(prefix, {"grad_head": grads[0], "grad_tail": grads[1]}, ratio=ratio)
+
+
+def inner(gold: Golden, name: str, kind: str, gamma: str) -> Callable[[jax.Array], jax.Array]:
+    """MFM of a set, summed, in one of the code's two forms."""
+    prior = kind != "multigrained"
+    settings = ComicSettings(gamma_neg=float(gamma), exponent=1 / 3 if prior else 1 / 6)
+    labels, count = gold[f"{name}__targets"] * 1.0, gold["distribution"] * 1.0
+    cooc = jnp.asarray(gold["cooc_counts"]) if prior else None
+    return lambda logits: mfm(logits, jnp.asarray(labels), jnp.asarray(count), settings, cooc).sum()
+
+
+def replay_corrector(gold: Golden) -> list[Check]:
+    """RLC's steps in order, from the observed counts."""
+    if "rlc_seq_epochs" not in gold:
+        return []
+    count, settings = jnp.asarray(gold["distribution"] * 1.0), ComicSettings()
+    checks, state = [Check("rlc_weight_init", head_tail_factor(count, settings.rlc_exponent), FLOAT32)], init_rlc(count)
+    for number, epoch in enumerate(gold["rlc_seq_epochs"]):
+        logits, labels = (jnp.asarray(gold[f"rlc{number}__{part}"] * 1.0, float) for part in ("logits", "targets"))
+        step = jax.jit(
+            jax.value_and_grad(lambda z, y, at, e: rlc(z, y, e, count, at, settings, RLC_BATCH), has_aux=True)
+        )
+        (loss, state), grad = step(logits, labels, state, jnp.int32(epoch))
+        factor = head_tail_factor(state.distribution, settings.rlc_exponent)
+        out = {"loss": loss, "grad": grad, "weight_after": factor, "distribution_after": state.distribution}
+        checks += both(f"rlc{number}__", out)
+    return checks
+
+
+def replay_network(gold: Golden) -> list[Check]:
+    """Normalised classifiers with and without the moving vector, attention, and the moving mean's steps."""
+    checks = []
+    for kind, groups in sorted({match.groups() for name in gold if (match := LOGITS.match(name))}):
+        checks += replay_logits(gold, kind, int(groups))
+    if "attn__keys" in gold:
+        checks += replay_attention(gold)
+    moving = jnp.zeros(())
+    for number in range(sum(bool(re.fullmatch(r"embed_step\d+", name)) for name in gold)):
+        moving = moving_mean(moving, gold[f"embed_step{number}_feat"] * 1.0)
+        checks.append(Check(f"embed_step{number}", moving, FLOAT32))
+    return checks
+
+
+def replay_logits(gold: Golden, kind: str, groups: int) -> list[Check]:
+    """Logits of one branch, and the gradients of its moved logits times v."""
+    moving = None if kind == "balanced" else jnp.asarray(gold["embed"], float)
+    features, weight = (jnp.asarray(gold[name], float) for name in ("x", "weight"))
+
+    def moved(x: jax.Array, w: jax.Array) -> tuple[jax.Array, jax.Array]:
+        logits = normalised_logits(x, w, 16.0, groups, moving, SHIFTS[kind])
+        return (logits * gold["v"]).sum(), logits
+
+    (_, logits), (x, w) = jax.value_and_grad(moved, (0, 1), has_aux=True)(features, weight)
+    plain = normalised_logits(features, weight, 16.0, groups)
+    out = {"z": plain, "zmoving": logits, "gx_zmoving": x, "gw_zmoving": w}
+    return [Check(f"{kind}_nh{groups}__{name}", value, FLOAT32) for name, value in out.items()]
+
+
+def replay_attention(gold: Golden) -> list[Check]:
+    """The network's own attention with a file's weights (torch has them transposed), in evaluation mode."""
+    hidden, width = gold["attn__Wq"].shape
+    attention = Attention(width, hidden, 0.1, nnx.Rngs(0))
+    for layer, name in ((attention.query, "Wq"), (attention.key, "Wk"), (attention.score, "wv")):
+        layer.kernel[...] = jnp.asarray(gold[f"attn__{name}"].T, jnp.float32)
+    keys = jnp.asarray(gold["attn__keys"])
+    out, weights = attention(jnp.asarray(gold["x"]), keys, train=False, dropout_key=None)
+    return [Check("attn__out", out, FLOAT32), Check("attn__weights", weights[:, None], FLOAT32)]
+
+
+def found(pattern: re.Pattern[str], gold: Golden) -> list[tuple[Any, ...]]:
+    """What the pattern's groups match in a file's names, each once."""
+    return sorted({match.groups() for name in gold if (match := pattern.fullmatch(name))})
+
+
+def with_gradient(function: Callable[..., jax.Array], *logits: Any) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    """A loss of logits, and its gradient by each of them."""
+    places = tuple(range(len(logits)))
+    return jax.jit(jax.value_and_grad(function, places))(*(jnp.asarray(one, float) for one in logits))
+
+
+def both(prefix: str, values: dict[str, Any], double: float = FLOAT64, ratio: float = 1.0) -> list[Check]:
+    """A value each for the file's float32 and float64 arrays of it; ratio: how much cancels in them."""
+    tolerances = {"f32": max(FLOAT32, 1e-6 * ratio), "f64": max(double, 1e-9 * ratio)}
+    return [
+        Check(f"{prefix}{name}_{kind}", value, tolerance)
+        for name, value in values.items()
+        for kind, tolerance in tolerances.items()
+    ]
+
+
+def given(name: str) -> bool:
+    """Whether an array of either layout is an input."""
+    parts = ("__logits", "__targets", "__targets_full", "__htb_head", "__htb_tail", "__htb_bal", "_feat")
+    alone = {"distribution", "cooc_counts", "rlc_seq_epochs", "weight", "x", "v", "embed"}
+    return name in alone | {"attn__Wk", "attn__Wq", "attn__wv", "attn__keys"} or name.endswith(parts)
+
+
+LAYOUTS = (
+    Layout(lambda gold: any(MFM.match(name) for name in gold) or "rlc_seq_epochs" in gold, given, replay_losses),
+    Layout(lambda gold: any(LOGITS.match(name) for name in gold) or "attn__keys" in gold, given, replay_network),
+)
