@@ -17,6 +17,7 @@ from ltpml_jax.config import CUSTOM, build_method, validate
 from ltpml_jax.data.task import Task, make_task
 from ltpml_jax.errors import UserError
 from ltpml_jax.methods.base import Blocks, Method
+from ltpml_jax.methods.priors import Prior
 from ltpml_jax.methods.settings import Config
 from ltpml_jax.models import classifier
 from ltpml_jax.models.pretrained import load_backbone
@@ -94,7 +95,7 @@ def assemble(
             f"config.method.name is {CUSTOM!r}: the method is not in this package; hand it to ltpml_jax.train or "
             "ltpml_jax.open_run as method=."
         )
-    parts = build_network(config, method, len(task.dataset.class_names), pretrained)
+    parts = build_network(config, method, len(task.dataset.class_names), task.prior, pretrained)
     check_paths(config, parts.trainable)
     size, classes = task.served.shape
     labels = jax.ShapeDtypeStruct((padded(size), classes), jnp.int8)
@@ -103,7 +104,9 @@ def assemble(
     return Experiment(config, workdir, task, method, parts, mesh, predict, shapes, state_shardings(shapes, mesh))
 
 
-def build_network(config: Config, method: Method, classes: int, pretrained: bool = True) -> classifier.Parts:
+def build_network(
+    config: Config, method: Method, classes: int, prior: Prior, pretrained: bool = True
+) -> classifier.Parts:
     """The method's network as a graph and two pytrees, with the weights that the config names.
 
     Raises UserError where they cannot be read or are those of another network.
@@ -126,6 +129,7 @@ def build_network(config: Config, method: Method, classes: int, pretrained: bool
         pair=lambda: classifier.Pair(one(0), one(1)),
         classes=classes,
         seed=config.seed,
+        prior=prior,
     )
     return classifier.split(method.network(blocks), spec.frozen_stages)
 

@@ -11,6 +11,7 @@ from ltpml_jax.methods import (
     losses,
     lws,
     ndlp,
+    noise_model,
     pu_mlc,
     role,
     supervised,
@@ -22,6 +23,7 @@ __all__ = ["METHODS", "SECTIONS", "Entry", "Method"]
 
 METHODS = {
     "ndlp": Entry(ndlp.ndlp, {"ndlp": ndlp.NDLPSettings, "db": losses.DBSettings}),
+    "noise_model": Entry(noise_model.noise_model, {"noise": noise_model.NoiseSettings}),
     "bce": Entry(supervised.bce, {}),
     "db": Entry(supervised.db, {"db": losses.DBSettings}),
     "db_focal": Entry(supervised.db_focal, {"db": losses.DBSettings}),
