@@ -46,16 +46,13 @@ def start(name: str, command: Command, words: list[str]) -> None:
     if any(word in HELP for word in words):
         print(help_text(name, command))
         return
-    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGINT, preemption.end_at_once)
     try:
         values = parse(name, command, words)
         _log_to_stderr()
         command.run(values)
     except UserError as error:
         fail(error)
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        sys.exit(128 + signal.SIGINT)
 
 
 def fail(error: UserError) -> None:
@@ -192,12 +189,6 @@ def _log_to_stderr() -> None:
     logger.setLevel(logging.INFO)
     logger.propagate = False
     sys.unraisablehook = _without_late_reads
-
-
-def _interrupt(number: int, frame: Any) -> None:
-    # The first Ctrl-C lets the command remove its unfinished files; a second one ends it wherever it is.
-    signal.signal(number, preemption.end_at_once)
-    raise KeyboardInterrupt
 
 
 def _without_late_reads(unraisable: Any) -> None:

@@ -106,6 +106,9 @@ class ModelFields(NamedTuple):
     pretrained: Annotated[
         str, TEXT, 'a .safetensors or .pth path, hf:OWNER/NAME[/FILE], digits_small; "" for random weights'
     ] = ""  # fmt: skip
+    start_from: Annotated[
+        str, TEXT, 'work directory of a run whose newest checkpoint the whole network starts from; "" for none'
+    ] = ""  # fmt: skip
     neck_width: Annotated[int, COUNT, "width of the linear layer between backbone and head"] = 256
     dropout: Annotated[float, BELOW_ONE, "after the neck's BatchNorm"] = 0.5
     frozen_stages: Annotated[int, between(0, 4), "0 none, 1 stem and first stage, ..., 4 the whole backbone"] = 1
@@ -237,6 +240,12 @@ def validate(config: Config) -> None:
         build_method(config)
     except ValueError as error:  # what a method's settings ask of each other and of the run
         raise UserError(f"{error}.") from None
+    name = config.method.name
+    if name in METHODS and METHODS[name].second_stage and not config.model.start_from:
+        raise UserError(
+            f"config.method.name is {name!r}, which works on a finished run; name its work directory in "
+            "config.model.start_from."
+        )
 
 
 def build_method(config: Config) -> Method | None:

@@ -132,8 +132,8 @@ def announce(run: Experiment) -> None:
     )  # fmt: skip
     log.info("Candidate sets: %s, sha256 %s", origin(config), task.digest)
     counts = ", ".join(f"{count:.0f}" for count in np.asarray(task.prior.class_count))
-    log.info("Class counts (%s): %s", config.data.priors, counts)
-    if not config.model.pretrained and task.dataset.name not in EMBEDDED:
+    log.info("Class counts (%s): %s; flip rate %.3f", config.data.priors, counts, float(task.prior.flip_rate))
+    if not (config.model.pretrained or config.model.start_from) and task.dataset.name not in EMBEDDED:
         log.warning(FROM_SCRATCH, config.model.frozen_stages, config.model.backbone_norm)
     trained = nnx.to_pure_dict(run.parts.trainable)
     count = sum(leaf.size for leaf in jax.tree.leaves(trained))

@@ -117,7 +117,7 @@ def test_a_value_that_cannot_work_is_refused_by_name(name, value):
 def test_the_nearest_choice_is_named():
     config = digits_mlt.get_config()
     config.method.name = "nldp"
-    with pytest.raises(UserError, match="one of ndlp, bce, .*custom .nearest: ndlp."):
+    with pytest.raises(UserError, match="one of ndlp, .*custom .nearest: ndlp."):
         validate(config)
 
 

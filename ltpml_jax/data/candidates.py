@@ -96,9 +96,16 @@ class LabelRows:
             total += listed(block).sum(0, dtype=np.int64)
         return total
 
-    def any_candidate(self) -> bool:
-        """Whether any class of any image is a candidate."""
-        return any((block == LabelState.CANDIDATE).any() for _, block in self.blocks())
+    def state_counts(self) -> np.ndarray:
+        """How often each class has each LabelState, int64 [4, C]."""
+        total = np.zeros((len(LabelState), self.shape[1]), np.int64)
+        for _, block in self.blocks():
+            total += np.stack([(block == state).sum(0, dtype=np.int64) for state in LabelState])
+        return total
+
+    def empty_count(self) -> int:
+        """How many images have neither a positive nor a candidate."""
+        return sum(int((~listed(block).any(1)).sum()) for _, block in self.blocks())
 
     def digest(self) -> str:
         """The sha256 that `manifest.digest` gives of the whole table."""

@@ -48,7 +48,7 @@ def make_task(config: Config) -> Task:
     clean = config.data.labels == "clean"
     served = (_truth(dataset, "data.labels") if clean else candidates).of(train)
     lists = _truth(dataset, "data.priors").of(train) if config.data.priors == "oracle" else served
-    prior = _prior(config, lists)
+    prior = _prior(config, lists, served)
     return Task(
         dataset=dataset,
         train=train,
@@ -91,11 +91,11 @@ def _held_out(config: Config, dataset: datasets.Dataset, candidates: LabelRows, 
     return dataset.validation, rows, LabelRows(dataset.validation.labels, rows, config.data.unknown)
 
 
-def _prior(config: Config, lists: LabelRows) -> priors.Prior:
-    # Without candidates nothing is flipped: the positives that are there are counted as they stand.
-    flipped = config.data.priors == "estimated" and lists.any_candidate()
-    make = priors.estimated_prior if flipped else priors.oracle_prior
-    return make(lists.candidate_counts(), len(lists))
+def _prior(config: Config, lists: LabelRows, served: LabelRows) -> priors.Prior:
+    columns, states = lists.candidate_counts(), served.state_counts()
+    if config.data.priors == "oracle":
+        return priors.oracle_prior(columns, len(lists), states)
+    return priors.estimated_prior(columns, len(lists), states, served.empty_count())
 
 
 def _labelled(labels: LabelRows) -> np.ndarray:

@@ -72,9 +72,11 @@ class Blocks(NamedTuple):
     """What a method's network is made of, from the model section of the config.
 
     classifier: number -> a classifier; backbone: number -> a backbone (images -> features [B, h, w, F], with F as its
-    attribute `features`); both with the pretrained weights of the config, and with random weights of their own for
-    each number; pair: two classifiers, which return (logits, logits). classes: C; seed: for what the method adds. A
-    module of the method's own keeps backbones under the name `backbone`, so that frozen stages are found.
+    attribute `features`; `stages` -> the outputs of all stages); both with the pretrained weights of the config, and
+    with random weights of their own for each number; pair: two classifiers, which return (logits, logits). classes: C;
+    seed: for what the method adds; prior: what is known of the classes. A module of the method's own keeps backbones
+    under the name `backbone`, so that frozen stages are found, and under `frozen` what is not to train. The first
+    classifier starts from the run in config.model.start_from, where that names one.
     """
 
     classifier: Callable[[int], Any]
@@ -82,6 +84,7 @@ class Blocks(NamedTuple):
     pair: Callable[[], Any]
     classes: int
     seed: int
+    prior: Prior
 
 
 def single(blocks: Blocks) -> Any:
@@ -117,8 +120,10 @@ class Method(NamedTuple):
 class Entry(NamedTuple):
     """A line of METHODS. make: (*sections, Plan) -> Method, ValueError for settings that cannot work together.
 
-    sections: the config sections (name -> NamedTuple of settings) that `make` takes, in order.
+    sections: the config sections (name -> NamedTuple of settings) that `make` takes, in order. second_stage: whether it
+    works on a finished run, which config.model.start_from must name then.
     """
 
     make: Callable[..., Method]
     sections: Mapping[str, type]
+    second_stage: bool = False

@@ -21,13 +21,27 @@ RATES = 400  # values of q in the scan: finer than its standard error
 FREQUENCIES = 120  # log-spaced class frequencies between 1/N and 1
 LOWEST_END, HIGHEST_START = 0.1, 30  # the tail ends somewhere above 10 % of the images, starts below 30 of them
 ENDS = 8  # choices of either end
+HIGHEST_MISSING = 0.99  # of the estimates of a missing rate
+POSITIVE, CANDIDATE, UNKNOWN = 1, 2, 3  # of LabelState, which lies a layer above
 
 
 class Prior(NamedTuple):
-    """What a loss may know of the classes: `class_count` float [C] and `train_size` float []."""
+    """What a method may know of the classes.
+
+    class_count: float [C], positives that are not hidden behind an unknown; train_size: float [], N; flip_rate: float
+    [], P(candidate | absent), one for all classes; count_error: float [], the standard error of class_count that the
+    flips alone cause; missing_rate: float [], P(unknown | present); true_counts: bool [], whether class_count counts
+    all positives, hidden ones as well; state_count: float [4, C], images by LabelState and class, None where there are
+    only candidates and negatives.
+    """
 
     class_count: jax.Array | np.ndarray
     train_size: jax.Array | np.ndarray
+    flip_rate: jax.Array | np.ndarray = np.zeros((), np.float32)
+    count_error: jax.Array | np.ndarray = np.zeros((), np.float32)
+    missing_rate: jax.Array | np.ndarray = np.zeros((), np.float32)
+    true_counts: jax.Array | np.ndarray = np.zeros((), bool)
+    state_count: jax.Array | np.ndarray | None = None
 
 
 def estimate_flip_rate(columns: np.ndarray, n: int) -> float:
@@ -60,16 +74,60 @@ def unbiased_counts(columns: np.ndarray, n: int, flip_rate: float) -> np.ndarray
     return (columns - flip_rate * n) / (1 - flip_rate)
 
 
-def estimated_prior(columns: np.ndarray, n: int) -> Prior:
-    """Prior from the column sums int [C] of n candidate sets alone; counts are cut at 1, as a loss divides by them."""
-    counts = unbiased_counts(columns, n, estimate_flip_rate(columns, n))
-    return _prior(np.maximum(counts, 1), n)
+def estimate_missing_rate(empty: float, mean: float) -> float:
+    """The rate r at which positives are missing, from the share of images that have none left and the mean number left.
+
+    Assumes that every image had 1 + Poisson(l) positives, and that each is missing alike: (1 - r) (1 + l) = mean and
+    r exp(-l (1 - r)) = empty, so that r exp(1 - r - mean) = empty. 0 where no image is empty, which says nothing of r.
+    """
+    low, high = 0.0, 1.0
+    for _ in range(60):  # a bit of float64 each
+        rate = (low + high) / 2
+        low, high = (rate, high) if rate * np.exp(1 - rate - mean) < empty else (low, rate)
+    return min(low, HIGHEST_MISSING)
 
 
-def oracle_prior(columns: np.ndarray, n: int) -> Prior:
-    """Prior from the column sums int [C] of n true labels, as the reference uses it."""
-    return _prior(columns, n)
+def estimated_prior(columns: np.ndarray, n: int, states: np.ndarray | None = None, empty: int = 0) -> Prior:
+    """Prior from the column sums int [C] of n candidate sets alone; counts are cut at 1, as a loss divides by them.
+
+    states: int [4, C], how often a class has each LabelState. Where no label is a candidate nothing is flipped, and
+    the positives are counted as they stand; where labels are unknown then, some of them are missing positives, by
+    `empty`, the number of images without any positive.
+    """
+    if states is None or states[CANDIDATE].any():
+        rate = estimate_flip_rate(columns, n)
+        counts = np.maximum(unbiased_counts(columns, n, rate), 1)
+        return _prior(counts, n, states, flip_rate=rate, count_error=np.sqrt(n * rate / (1 - rate)))
+    missing = estimate_missing_rate(empty / n, columns.sum() / n) if states[UNKNOWN].any() else 0.0
+    return _prior(columns, n, states, missing_rate=missing)
 
 
-def _prior(counts: np.ndarray, size: int) -> Prior:
-    return Prior(np.asarray(counts, np.float32), np.asarray(size, np.float32))
+def oracle_prior(columns: np.ndarray, n: int, states: np.ndarray | None = None) -> Prior:
+    """Prior from the column sums int [C] of n true labels, as the reference uses it.
+
+    states: as of `estimated_prior`, of what training sees; the flip rate is the share of all negatives that are
+    candidates there, or, where nothing is a candidate, the missing rate that of positives that are not seen. Both are
+    0 without `states`.
+    """
+    if states is None:
+        return _prior(columns, n, None, true_counts=True)
+    seen, present = states[POSITIVE].sum() + states[CANDIDATE].sum(), columns.sum()
+    flipped, missing = (seen - present) / max(n * len(columns) - present, 1), 1 - seen / max(present, 1)
+    rates = {"flip_rate": flipped} if states[CANDIDATE].any() else {"missing_rate": missing}
+    return _prior(
+        columns, n, states, true_counts=True, **{name: np.clip(rate, 0, 0.99) for name, rate in rates.items()}
+    )
+
+
+def _prior(
+    counts: np.ndarray, size: int, states: np.ndarray | None, true_counts: bool = False, **rates: float
+) -> Prior:
+    numbers = {name: np.asarray(rate, np.float32) for name, rate in rates.items()}
+    known = None if states is None else np.asarray(states, np.float32)
+    return Prior(
+        np.asarray(counts, np.float32),
+        np.asarray(size, np.float32),
+        true_counts=np.asarray(true_counts),
+        state_count=known,
+        **numbers,
+    )

@@ -114,13 +114,19 @@ class ResNet(nnx.Module):
         Returns:
             [B, ceil(H/32), ceil(W/32), features] in the compute dtype (1/16 for resnet_small).
         """
+        return self.stages(images, train=train, mask=mask)[-1]
+
+    def stages(self, images: Array, *, train: bool, mask: Array | None) -> list[Array]:
+        """What stem and stages return, [B, h, w, F] each, the last as of a call; arguments as of a call."""
         compute = self._stage_compute(1, train)  # the stem freezes with the first stage
         x = relu(conv_norm(self.conv1, self.bn1, images.astype(compute.dtype), compute, mask))
-        x = max_pool(x) if self.stem_pool else x
+        outputs = [max_pool(x) if self.stem_pool else x]
         for number, stage in enumerate((self.layer1, self.layer2, self.layer3, self.layer4), start=1):
+            x = outputs[-1]
             for block in stage:
                 x = block(x, self._stage_compute(number, train), mask)
-        return x
+            outputs.append(x)
+        return outputs
 
     def _stage_compute(self, number: int, train: bool) -> Compute:
         live = train and number > self.frozen_stages

@@ -50,6 +50,8 @@ def test_a_selection_keeps_the_draws_of_its_images(entries):
     part, table = LabelRows(STATES, np.arange(N), "candidate", 0.3, 5).of(chosen), whole()[chosen]
     np.testing.assert_array_equal(part[:], table)
     np.testing.assert_array_equal(part.candidate_counts(), (table != 0).sum(0))
+    assert part.empty_count() == (table == 0).all(1).sum()
+    np.testing.assert_array_equal(part.state_counts(), [(table == state).sum(0) for state in range(4)])
     np.testing.assert_array_equal(part.stretch(1, 7), np.pad(table[1:], ((0, 3), (0, 0))))
     assert not part.stretch(5, 9).any()
     assert part.digest() == manifest.digest(table)

@@ -22,7 +22,9 @@ from tests.helpers.toys import TOYS
 
 N, C, B, SIDE, STEPS = 48, 6, 16, 4, 3
 NAMES = [*METHODS, *TOYS]
-SCALES = {"comic": 1 / (B * C * 16)}  # of gradients: it sums over batch and classes, of logits of scale 16
+SUMMED = ("focal", "asl", "pasl", "hill", "splc")  # over batch and classes
+# Of gradients; comic sums too, of logits of scale 16.
+SCALES = {"comic": 1 / (B * C * 16)} | dict.fromkeys(SUMMED, 1 / (B * C))
 
 
 class Linear(nnx.Module):
@@ -52,10 +54,18 @@ class Features(nnx.Module):
     def __call__(self, images, *, train, mask):
         return jnp.tanh(self.layer1(images.reshape(len(images), 1, 1, -1)))
 
+    def stages(self, images, *, train, mask):
+        return [images, self(images, train=train, mask=mask)]
+
 
 BLOCKS = Blocks(
-    classifier=Linear, backbone=Features, pair=lambda: classifier.Pair(Linear(0), Linear(1)), classes=C, seed=0
-)  # type: ignore[arg-type]
+    classifier=Linear,
+    backbone=Features,
+    pair=lambda: classifier.Pair(Linear(0), Linear(1)),  # type: ignore[arg-type]
+    classes=C,
+    seed=0,
+    prior=Prior(np.linspace(16, 4, C), np.array(N), np.array(0.3)),
+)
 
 
 @functools.cache
@@ -65,6 +75,7 @@ def method(name: str) -> Method:
     config.data.batch_size, config.train.epochs = B, 3
     config.comic.feature_width = config.comic.attention_width = 8
     config.comic.attention_dropout = 0.0  # drawn by place in the batch, as a classifier's dropout is
+    config.noise.branch_dropout = 0.0
     if name in METHODS:
         config.method.name = name
     plain = build_method(config) if name in METHODS else TOYS[name]()

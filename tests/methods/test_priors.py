@@ -88,6 +88,43 @@ def test_oracle_prior_counts_exactly():
     assert float(prior.train_size) == N
 
 
+def test_the_flip_rate_that_the_true_counts_give():
+    """Of 2 x 10 labels 12 are positive, 10 of them as candidates; 4 of the 8 negatives are candidates too."""
+    states = np.array([[3, 1], [1, 1], [6, 8], [0, 0]])
+    found = priors.oracle_prior(np.array([5, 7]), 10, states)
+    assert float(found.flip_rate) == pytest.approx(4 / 8) and float(found.count_error) == 0
+    np.testing.assert_array_equal(found.state_count, states)
+
+
+@pytest.mark.parametrize("rate", [0.2, 0.4, 0.6])
+def test_the_missing_rate_follows_from_images_without_any_positive(rate):
+    """1 + Poisson(1) positives an image, each missing with the rate."""
+    rng = np.random.default_rng(0)
+    left = rng.binomial(1 + rng.poisson(1.0, 20_000), 1 - rate)
+    assert priors.estimate_missing_rate((left == 0).mean(), left.mean()) == pytest.approx(rate, abs=0.02)
+
+
+def test_missing_rates_where_the_counts_cannot_say():
+    assert priors.estimate_missing_rate(0.0, 1.7) == pytest.approx(0, abs=1e-9)
+    assert priors.estimate_missing_rate(0.99, 0.5) == priors.HIGHEST_MISSING
+
+
+def test_the_true_counts_give_the_missing_rate_where_nothing_is_a_candidate():
+    states = np.array([[0, 0], [4, 2], [0, 0], [6, 8]])
+    found = priors.oracle_prior(np.array([5, 3]), 10, states)
+    assert float(found.missing_rate) == pytest.approx(2 / 8) and found.true_counts and float(found.flip_rate) == 0
+    guess = priors.estimated_prior(np.array([4, 2]), 10, states, empty=5)
+    assert float(guess.missing_rate) == pytest.approx(priors.estimate_missing_rate(0.5, 0.6)) and not guess.true_counts
+    np.testing.assert_array_equal(guess.class_count, [4, 2])
+
+
+def test_the_estimate_carries_its_flip_rate_and_the_error_of_its_counts():
+    columns = sums(candidate_sets(long_tail(0), 0.3, 0))
+    found, rate = priors.estimated_prior(*columns), priors.estimate_flip_rate(*columns)
+    assert float(found.flip_rate) == pytest.approx(rate)
+    assert float(found.count_error) == pytest.approx(np.sqrt(N * rate / (1 - rate))) and found.state_count is None
+
+
 def test_oracle_prior_does_not_overflow_int8():
     prior = priors.oracle_prior(*sums(np.ones((70_000, 2), np.int8)))
     np.testing.assert_array_equal(prior.class_count, [70_000, 70_000])

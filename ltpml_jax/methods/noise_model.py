@@ -1,0 +1,143 @@
+"""Maximum likelihood under an explicit model of how labels came to be: forward correction, general over label states.
+
+Every class j has a table of P(state | present) and P(state | absent) over the four label states; the network gives
+P(present | x) = p = sigmoid(z). The loss is the exact negative log-likelihood of the states that were observed,
+
+    -log(P(state | present) p + P(state | absent) (1 - p)),        gradient in z:  p - t,
+
+with t = P(present | state, x), which is that of a binary cross-entropy to t held constant: EM with an E-step in every
+step (Patrini et al., CVPR 2017, "forward"; Natarajan et al., NeurIPS 2013). Kinds of noise are rows of the table:
+
+    LT-PML               P(candidate | present) = 1 - P(positive | present),  P(candidate | absent) = q
+    known labels         P(positive | absent) = P(negative | present) = 0: certain
+    missing positives    P(unknown | present) = r,  P(unknown | absent) = the share of absent labels not annotated
+
+What identifies the rates. q: column sums and the long tail (methods/priors.py), one q for all classes. The number of
+positives n_j: the column sum given q. r: the labels of a class say nothing of it, as any r in [0, 1) fits equally well
+with n_j / (1 - r) positives; the share of images without any positive identifies it if every image has one at least
+and a Poisson number of others (`priors.estimate_missing_rate`), else it must be given. Rates by class q_j: not
+identified beside n_j by column sums, nor by a network that is free to fit p; one q is assumed, and where rarer classes
+have more false candidates, their n_j come out too large. That states depend on the class and not on the image is
+assumed throughout.
+"""
+
+from typing import Annotated, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ltpml_jax.methods.base import Blocks, Context, Forward, Method, Pass, Plan
+from ltpml_jax.methods.branch import FixedBranch, Offset
+from ltpml_jax.methods.priors import CANDIDATE, POSITIVE, UNKNOWN, Prior
+from ltpml_jax.methods.settings import BELOW_ONE, SHARE, between, one_of
+
+
+class NoiseSettings(NamedTuple):
+    """Settings of the noise model."""
+
+    rates: Annotated[str, one_of("estimated", "given"), "q and r by counts of labels, or the next two"] = "estimated"
+    flip_rate: Annotated[float, BELOW_ONE, "given rates: q, probability that an absent class is a candidate"] = 0.0
+    missing_rate: Annotated[float, BELOW_ONE, "given rates: r, probability that a present class is unknown"] = 0.0
+    weight_exponent: Annotated[float, between(0, 1), "a: classes weigh (N / n_j)^a over its mean"] = 0.0
+    branch: Annotated[float, SHARE, "share of the branch on untrained features in the prediction; 0: none"] = 0.5
+    branch_dropout: Annotated[float, BELOW_ONE, "dropout of the features of that branch"] = 0.5
+
+
+class LabelModel(NamedTuple):
+    """frequency [C]: P(present); log_probability [2, 4, C]: log P(state | absent), then present; weight [C]: mean 1."""
+
+    frequency: jax.Array
+    log_probability: jax.Array
+    weight: jax.Array
+
+
+def label_model(prior: Prior, settings: NoiseSettings) -> LabelModel:
+    """The model of the labels that a prior and the settings give.
+
+    Counts are kept above their standard error and within [1, N - 1]; states that were observed keep a probability of
+    1 / N or more where the model says that they can be.
+    """
+    size, seen, q = (jnp.asarray(leaf) for leaf in (prior.train_size, prior.class_count, prior.flip_rate))
+    missing = jnp.asarray(prior.missing_rate)
+    states = jnp.zeros((4, *seen.shape)) if prior.state_count is None else jnp.asarray(prior.state_count)
+    if settings.rates == "given":
+        columns = seen * (1 - q) + q * size if prior.state_count is None else states[POSITIVE] + states[CANDIDATE]
+        q, missing = (jnp.asarray(rate, seen.dtype) for rate in (settings.flip_rate, settings.missing_rate))
+        seen = jnp.where(prior.true_counts, seen, (columns - q * size) / (1 - q))
+    r = jnp.where(states[UNKNOWN] > 0, missing, 0.0)
+    hidden = jnp.where(prior.true_counts, 0.0, r)
+    count = jnp.clip(jnp.maximum(seen, prior.count_error) / (1 - hidden), 1, size - 1)
+    weight = (size / count) ** settings.weight_exponent
+    table = _probabilities(states, count, q, r, size)
+    return LabelModel(count / size, jnp.log(table), weight / weight.mean())
+
+
+def _probabilities(states: jax.Array, count: jax.Array, q: jax.Array, r: jax.Array, size: jax.Array) -> jax.Array:
+    """P(state | absent) and P(state | present), [2, 4, C]; `states` [4, C]: how many labels have each state."""
+    least, zero = 1 / size, jnp.zeros_like(count)
+    positive = jnp.clip(states[POSITIVE] / count, 0, 1 - r)
+    unknown = jnp.clip((states[UNKNOWN] - r * count) / (size - count), 0, 1 - q)
+    present = [zero, jnp.maximum(positive, least), jnp.maximum(1 - r - positive, least), r]
+    absent = [jnp.maximum(1 - q - unknown, least), zero, zero + q, jnp.maximum(unknown, least)]
+    return jnp.stack([jnp.stack(absent), jnp.stack(present)])
+
+
+def _of_states(model: LabelModel, states: jax.Array) -> jax.Array:
+    """Log P(observed state | absent), then present, [2, B, C]."""
+    return model.log_probability[:, states.astype(jnp.int32), jnp.arange(states.shape[1])[None]]
+
+
+def negative_log_likelihood(logits: jax.Array, states: jax.Array, model: LabelModel) -> jax.Array:
+    """-log P(state | x) [B, C], of logits [B, C] of P(present | x), and states int8 [B, C] of LabelState."""
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    absent, present = _of_states(model, states)
+    return -jnp.logaddexp(present + jax.nn.log_sigmoid(logits), absent + jax.nn.log_sigmoid(-logits))
+
+
+def posterior(logits: jax.Array, states: jax.Array, model: LabelModel) -> jax.Array:
+    """P(present | state, x) [B, C]; arguments as of `negative_log_likelihood`."""
+    absent, present = _of_states(model, states)
+    return jax.nn.sigmoid(logits + present - absent)
+
+
+def logit(probability: jax.Array) -> jax.Array:
+    """The inverse of the sigmoid."""
+    return jnp.log(probability) - jnp.log1p(-probability)
+
+
+def noise_model(settings: NoiseSettings, plan: Plan) -> Method:
+    """Assemble the method: one pass; it keeps the posterior of every image's last visit, [N, C], as beliefs."""
+    share = settings.branch
+
+    def network(blocks: Blocks) -> Offset:
+        offset = logit(label_model(blocks.prior, settings).frequency)
+        if not share:
+            return Offset(blocks.classifier(0), offset)
+        return Offset(
+            FixedBranch(blocks.classifier(0), blocks.backbone(0), blocks.classes, settings.branch_dropout), offset
+        )
+
+    def mean(logits: jax.Array) -> jax.Array:
+        return (1 - share) * logits[0] + share * logits[1]
+
+    def init(states: jax.Array, prior: Prior):
+        model = label_model(prior, settings)
+        return model, posterior(logit(model.frequency)[None], states, model)
+
+    def likelihood(forward: Forward, context: Context, carry: None):
+        logits, stats = forward(context.images, None, context.keys.dropout)
+        each = logits if share else (logits,)
+        losses = [negative_log_likelihood(one, context.states, context.shared) for one in each]
+        belief = posterior(mean(logits) if share else logits, context.states, context.shared)
+        weighed = [(loss * context.shared.weight[None]).mean() for loss in losses]
+        return sum(weighed, start=jnp.zeros(())), (jax.lax.stop_gradient(belief), stats)
+
+    method = Method(
+        init=init,
+        passes=(Pass(likelihood),),
+        update=lambda context, belief: (context.shared, belief, {"present": belief.sum(-1).mean()}),
+        network=network,
+        beliefs=lambda shared, rows: (rows, (rows > 0.5).astype(rows.dtype)),
+    )
+    parts = {"mean": mean, "trained": lambda logits: logits[0], "fixed": lambda logits: logits[1]}
+    return method._replace(predictions=parts) if share else method
