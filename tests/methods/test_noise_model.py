@@ -122,6 +122,8 @@ def test_without_candidates_nothing_is_flipped():
 class Stages(nnx.Module):
     """One stage: the images, times a weight that must not train."""
 
+    stage_features = (3,)
+
     def __init__(self) -> None:
         self.weight = nnx.Param(jnp.ones(()))
 
