@@ -3,8 +3,8 @@
 import sys
 
 from ltpml_jax import __version__, cli
-from ltpml_jax.commands import corrupt, evaluate, export, preflight, prepare, train
-from ltpml_jax.errors import UserError
+from ltpml_jax.commands import compare, corrupt, evaluate, export, preflight, prepare, sweep, train
+from ltpml_jax.errors import UserError, nearest
 
 COMMANDS = {
     "train": train.COMMAND,
@@ -13,6 +13,8 @@ COMMANDS = {
     "corrupt": corrupt.COMMAND,
     "preflight": preflight.COMMAND,
     "export": export.COMMAND,
+    "sweep": sweep.COMMAND,
+    "compare": compare.COMMAND,
 }
 
 
@@ -40,7 +42,7 @@ def overview() -> str:
 def _no_command(word: str) -> str:
     if not word or word.startswith("-"):
         return f"The command is missing; write `ltpml COMMAND ...` with one of {', '.join(COMMANDS)}."
-    return f"There is no command {word!r}; did you mean {cli.nearest(word, list(COMMANDS))!r}?"
+    return f"There is no command {word!r}; did you mean {nearest(word, COMMANDS)!r}?"
 
 
 if __name__ == "__main__":

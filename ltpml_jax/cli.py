@@ -4,7 +4,6 @@ Neither this nor the top of a command's module imports anything heavy, so that `
 """
 
 import argparse
-import difflib
 import logging
 import re
 import signal
@@ -18,7 +17,7 @@ from ml_collections import config_flags
 from ml_collections.config_flags import tuple_parser
 
 from ltpml_jax.commands import config_file
-from ltpml_jax.errors import UserError
+from ltpml_jax.errors import UserError, nearest
 from ltpml_jax.runtime import preemption
 
 DATA_DIR = "~/tensorflow_datasets"  # the default of config.data.dir
@@ -29,7 +28,8 @@ class Command(NamedTuple):
     """A command of `ltpml`.
 
     summary: one line; define: defines its flags; required: those that must be given; run: does the work of the parsed
-    flags and raises UserError; problems: a sentence for each flag that the others contradict; note: the end of --help.
+    flags and raises UserError; problems: a sentence for each flag that the others contradict; note: the end of --help;
+    words: the flag, of several values, that takes what is given without a flag.
     """
 
     summary: str
@@ -38,6 +38,7 @@ class Command(NamedTuple):
     run: Callable[[Any], None]
     problems: Callable[[Any], list[str]] = lambda values: []
     note: str = ""
+    words: str = ""
 
 
 def start(name: str, command: Command, words: list[str]) -> None:
@@ -45,16 +46,13 @@ def start(name: str, command: Command, words: list[str]) -> None:
     if any(word in HELP for word in words):
         print(help_text(name, command))
         return
-    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGINT, preemption.end_at_once)
     try:
         values = parse(name, command, words)
         _log_to_stderr()
         command.run(values)
     except UserError as error:
         fail(error)
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        sys.exit(128 + signal.SIGINT)
 
 
 def fail(error: UserError) -> None:
@@ -66,6 +64,7 @@ def fail(error: UserError) -> None:
 def parse(name: str, command: Command, words: list[str]) -> flags.FlagValues:
     """The flags of `ltpml NAME WORDS`; UserError names what is wrong, and all that is missing or contradictory."""
     values = flags.FlagValues()  # not absl's global ones: libraries define theirs there
+    values.set_gnu_getopt(True)  # flags may stand after other words
     command.define(values)
     words = [_with_underscores(word, values) for word in words]
     if "config" in values:
@@ -80,7 +79,9 @@ def parse(name: str, command: Command, words: list[str]) -> flags.FlagValues:
         raise UserError(_illegal(error, values)) from None
     except flags.Error as error:  # a flag at the end without its value
         raise UserError(f"{' '.join(str(error).split())}; write --FLAG=VALUE.") from None
-    if rest[1:]:
+    if command.words:
+        values[command.words].value = [*(values[command.words].value or ()), *rest[1:]]
+    elif rest[1:]:
         raise UserError(f"The argument {rest[1]!r} belongs to no flag; write --FLAG=VALUE.")
     absent = [f"--{flag}" for flag in command.required if not values[flag].value]
     problems = command.problems(values)
@@ -92,11 +93,24 @@ def parse(name: str, command: Command, words: list[str]) -> flags.FlagValues:
     return values
 
 
+def config_words(values: flags.FlagValues) -> dict[str, str]:
+    """What made the config of parsed flags: --config and each --config.FIELD that was given, with its value as text."""
+    fields = config_flags.get_override_values(values["config"])  # pyright: ignore[reportArgumentType]
+    texts = {f"--config.{name}": field_text(value) for name, value in fields.items()}
+    return {"--config": str(values["config"].help), **texts}  # _load_config keeps the argument there
+
+
+def field_text(value: Any) -> str:
+    """A config field's value as it is written on a command line."""
+    return str(value).replace(" ", "") if isinstance(value, tuple | list) else str(value)
+
+
 def help_text(name: str, command: Command) -> str:
     """What `ltpml NAME --help` prints: the command's own flags only."""
     values = flags.FlagValues()
     command.define(values)
-    usage = " ".join(["ltpml", name, *(f"--{flag}=..." for flag in command.required), "[--FLAG=VALUE ...]"])
+    needed = [f"{flag.upper()}..." if flag == command.words else f"--{flag}=..." for flag in command.required]
+    usage = " ".join(["ltpml", name, *needed, "[--FLAG=VALUE ...]"])
     parser = argparse.ArgumentParser(usage=usage, description=command.summary, epilog=command.note, add_help=False)
     group = parser.add_argument_group("flags")
     for flag in (values[each] for each in values):
@@ -104,11 +118,6 @@ def help_text(name: str, command: Command) -> str:
         value: dict[str, Any] = {"action": "store_true"} if flag.boolean else {"metavar": "VALUE"}
         group.add_argument(f"--{flag.name}", help=text.replace("%", "%%"), **value)
     return parser.format_help().rstrip()
-
-
-def nearest(name: str, valid: list[str]) -> str:
-    """The valid name that is most like `name`."""
-    return difflib.get_close_matches(name, valid, n=1, cutoff=0.0)[0]
 
 
 def _with_underscores(word: str, values: flags.FlagValues) -> str:
@@ -140,7 +149,9 @@ def _load_config(values: flags.FlagValues, words: list[str]) -> list[str]:
 
     check_names(fields.values(), config)
     del values.config
-    config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=["ltpml", *rest])
+    config_flags.DEFINE_config_dict(
+        "config", config, help_string=argument, flag_values=values, sys_argv=["ltpml", *rest]
+    )
     return rest
 
 
@@ -152,7 +163,7 @@ def _nearest_flag(name: str, values: flags.FlagValues) -> str:
 
         paths = reversed(list(fields(values["config"].value)))  # of fields with one last part, the first
         names = {path.rpartition(".")[2]: f"config.{path}" for path in paths} | names
-    return names[nearest(name, list(names))]
+    return names[nearest(name, names)]
 
 
 def _illegal(error: flags.IllegalFlagValueError, values: flags.FlagValues) -> str:
@@ -162,7 +173,7 @@ def _illegal(error: flags.IllegalFlagValueError, values: flags.FlagValues) -> st
     value = str(error).removeprefix(f"flag --{name}=").removesuffix(f": {reason}")
     parser = values[name].parser
     if isinstance(parser, flags.EnumParser):
-        close = nearest(value, list(parser.enum_values))
+        close = nearest(value, parser.enum_values)
         return f"--{name} is {value!r}; choose one of {', '.join(parser.enum_values)} (nearest: {close})."
     kinds = {flags.BooleanParser: "True or False", tuple_parser.TupleParser: "numbers in parentheses, as (0.5,2.0)"}
     wanted = kinds.get(type(parser)) or parser.syntactic_help or reason
@@ -178,12 +189,6 @@ def _log_to_stderr() -> None:
     logger.setLevel(logging.INFO)
     logger.propagate = False
     sys.unraisablehook = _without_late_reads
-
-
-def _interrupt(number: int, frame: Any) -> None:
-    # The first Ctrl-C lets the command remove its unfinished files; a second one ends it wherever it is.
-    signal.signal(number, preemption.end_at_once)
-    raise KeyboardInterrupt
 
 
 def _without_late_reads(unraisable: Any) -> None:

@@ -4,17 +4,17 @@ A section is a NamedTuple of annotated fields (methods/settings.py says how). Me
 their own files. docs/config.md is made of these declarations.
 """
 
-import difflib
 from collections.abc import Iterable
 from typing import Annotated, Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from ltpml_jax.errors import UserError
+from ltpml_jax.errors import UserError, nearest
 from ltpml_jax.methods import METHODS, SECTIONS, Method
 from ltpml_jax.methods.base import Plan
 from ltpml_jax.methods.settings import (
     BELOW_ONE,
+    FOLD,
     FREE,
     POSITIVE_SHARE,
     SHARE,
@@ -68,6 +68,9 @@ class DataFields(NamedTuple):
     drop_empty: Annotated[bool, SWITCH, "leave out training images without a positive or candidate"] = False
     candidate_seed: Annotated[int, SEED, "seed of the candidate sets; with q and the labels it fixes them"] = 0
     validation: Annotated[float, BELOW_ONE, "share of training images held out, by candidates, to choose `best`"] = 0.0
+    fold: Annotated[
+        str, FOLD, "hold out this fold of the training images instead; K runs, one a fold, hold out each image once"
+    ] = ""  # fmt: skip
     sampler: Annotated[str, one_of("class_aware", "shuffle"), "order of the training images"] = "class_aware"
     batch_size: Annotated[int, COUNT, "global batch, over all devices"] = 32
     image_size: Annotated[int, between(8, 4096), "side in pixels after cropping; the ratio is not kept"] = 224
@@ -102,6 +105,9 @@ class ModelFields(NamedTuple):
     ] = "resnet50"  # fmt: skip
     pretrained: Annotated[
         str, TEXT, 'a .safetensors or .pth path, hf:OWNER/NAME[/FILE], digits_small; "" for random weights'
+    ] = ""  # fmt: skip
+    start_from: Annotated[
+        str, TEXT, 'work directory of a run whose newest checkpoint the whole network starts from; "" for none'
     ] = ""  # fmt: skip
     neck_width: Annotated[int, COUNT, "width of the linear layer between backbone and head"] = 256
     dropout: Annotated[float, BELOW_ONE, "after the neck's BatchNorm"] = 0.5
@@ -216,17 +222,15 @@ def check_names(names: Iterable[str], config: Config) -> None:
             raise UserError(f"There is no config field {name!r}; did you mean {nearest(name, valid)!r}?")
 
 
-def nearest(name: str, valid: Iterable[str]) -> str:
-    """The valid name that is most like `name`."""
-    return difflib.get_close_matches(name, list(valid), n=1, cutoff=0.0)[0]
-
-
 def validate(config: Config) -> None:
     """Raise UserError for the first value that cannot work; nothing has been compiled or written by then."""
     values = fields(config)
     check_names(values, default_config())
     for name, setting in settings().items():
         _check(name, values, setting)
+    fold, share = config.data.fold, config.data.validation
+    if fold and share:
+        raise UserError(f"config.data.fold is {fold!r} and config.data.validation {share:g}; set one to '' or 0.")
     if config.data.candidates and config.data.noise != "partial":
         raise UserError(
             f"config.data.noise is {config.data.noise!r}, but the labels are those of {config.data.candidates} "
@@ -236,6 +240,12 @@ def validate(config: Config) -> None:
         build_method(config)
     except ValueError as error:  # what a method's settings ask of each other and of the run
         raise UserError(f"{error}.") from None
+    name = config.method.name
+    if name in METHODS and METHODS[name].second_stage and not config.model.start_from:
+        raise UserError(
+            f"config.method.name is {name!r}, which works on a finished run; name its work directory in "
+            "config.model.start_from."
+        )
 
 
 def build_method(config: Config) -> Method | None:

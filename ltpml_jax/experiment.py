@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from flax import nnx
 from jax.sharding import Mesh
 
 from ltpml_jax import photometric
-from ltpml_jax.config import CUSTOM, build_method
+from ltpml_jax.config import CUSTOM, build_method, validate
 from ltpml_jax.data.task import Task, make_task
 from ltpml_jax.errors import UserError
 from ltpml_jax.methods.base import Blocks, Method
@@ -22,9 +23,18 @@ from ltpml_jax.models import classifier
 from ltpml_jax.models.pretrained import load_backbone
 from ltpml_jax.optimizer import build_optimizer, check_paths
 from ltpml_jax.runtime import checkpoints, processes
-from ltpml_jax.state import ROW_MULTIPLE, TrainState, batch_sharding, init_state, padded, state_shardings
+from ltpml_jax.state import (
+    ROW_MULTIPLE,
+    TrainState,
+    batch_sharding,
+    evaluated,
+    init_state,
+    make_mesh,
+    padded,
+    state_shardings,
+)
 from ltpml_jax.step import Predict, Recipe, Step, jit_predict, jit_step, make_stages
-from ltpml_jax.workdir import differences, from_json
+from ltpml_jax.workdir import completed, differences, from_json, saved_config
 
 log = logging.getLogger(__name__)
 SHIPPED = {"digits_small": Path(__file__).parent / "models" / "digits_small.safetensors"}
@@ -97,14 +107,19 @@ def assemble(
 def build_network(
     config: Config, method: Method, classes: int, prior: Prior, pretrained: bool = True
 ) -> classifier.Parts:
-    """The method's network as a graph and two pytrees, its backbones with the weights that the config names."""
-    model = {name: value for name, value in config.model.items() if name != "pretrained"}
+    """The method's network as a graph and two pytrees, with the weights that the config names.
+
+    Raises UserError where they cannot be read or are those of another network.
+    """
+    model = {name: value for name, value in config.model.items() if name not in ("pretrained", "start_from")}
     spec, name = classifier.ModelSpec(**model), config.model.pretrained if pretrained else ""
     source: str | Path = SHIPPED.get(name) or name
 
     def one(number: int) -> classifier.Classifier:
         made = classifier.build(spec, classes, config.seed, number)
-        if name:
+        if pretrained and config.model.start_from and number == 0:
+            start_from(config, made)
+        elif name:
             log.info("Backbone weights %s, sha256 %s", source, load_backbone(made, source))
         return made
 
@@ -117,6 +132,31 @@ def build_network(
         prior=prior,
     )
     return classifier.split(method.network(blocks), spec.frozen_stages)
+
+
+def start_from(config: Config, made: classifier.Classifier) -> None:
+    """Put the weights and statistics of the run in config.model.start_from into a classifier, in place.
+
+    Of its newest checkpoint, averaged where it keeps an average. Raises UserError where there is none, or where its
+    network is not such a classifier.
+    """
+    workdir = Path(config.model.start_from)
+    saved = saved_config(workdir)
+    saved.data.dir = config.data.dir
+    validate(saved)
+    run = build_experiment(saved, workdir, make_mesh(choose_devices(config)), pretrained=False)
+    with checkpoints.open_manager(workdir, read_only=True) as manager:
+        step = checkpoints.newest(manager)
+        state = open_checkpoint(run, manager, step).state
+    weights = nnx.state(nnx.merge(run.parts.graphdef, evaluated(state), state.rest))
+    shapes = (jax.tree.map(jnp.shape, nnx.to_pure_dict(tree)) for tree in (weights, nnx.state(made)))
+    if len({str(tree) for tree in shapes}) > 1:
+        raise UserError(
+            f"The network of the run in {workdir} is another one than config.model and the classes make; give its "
+            "model fields, and a run of one classifier on as many classes."
+        )
+    nnx.update(made, jax.device_get(weights))
+    log.info("Weights of %s, step %d", workdir, step)
 
 
 def fresh_state(run: Experiment) -> TrainState:
@@ -150,7 +190,7 @@ def open_checkpoint(run: Experiment, manager: ocp.CheckpointManager, step: int) 
             f"(sha256 {drawn[:12]}, now {run.task.digest[:12]}); "
             "restore the dataset, or start in another --workdir."
         )
-    changed = differences(from_json(restored.identity["config"]), run.config)
+    changed = differences(completed(from_json(restored.identity["config"])), run.config)
     if changed:
         raise UserError(
             f"The checkpoint {manager.directory}/{step} is of another run ({'; '.join(changed)}); remove that folder."

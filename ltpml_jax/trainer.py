@@ -19,6 +19,7 @@ from ltpml_jax.data.digits_mlt import EMBEDDED
 from ltpml_jax.data.feed import AHEAD
 from ltpml_jax.data.task import origin
 from ltpml_jax.errors import SharedError
+from ltpml_jax.evaluation import model_file
 from ltpml_jax.evaluation.metrics import Scores
 from ltpml_jax.evaluation.outcome import conclude
 from ltpml_jax.experiment import (
@@ -120,7 +121,7 @@ def resume(run: Experiment, manager: ocp.CheckpointManager) -> tuple[TrainState,
 
 
 def announce(run: Experiment) -> None:
-    """Log what the run is: method, data, devices, and where the results will lie; parameters go to a file."""
+    """Log what the run is: method, data, devices, and where the results will lie; parameters and model go to files."""
     config, task, mesh = run.config, run.task, run.mesh
     hosts = len({device.process_index for device in mesh.devices.flat})
     among = f" of {hosts} processes" if hosts > 1 else ""
@@ -132,7 +133,7 @@ def announce(run: Experiment) -> None:
     log.info("Candidate sets: %s, sha256 %s", origin(config), task.digest)
     counts = ", ".join(f"{count:.0f}" for count in np.asarray(task.prior.class_count))
     log.info("Class counts (%s): %s; flip rate %.3f", config.data.priors, counts, float(task.prior.flip_rate))
-    if not config.model.pretrained and task.dataset.name not in EMBEDDED:
+    if not (config.model.pretrained or config.model.start_from) and task.dataset.name not in EMBEDDED:
         log.warning(FROM_SCRATCH, config.model.frozen_stages, config.model.backbone_norm)
     trained = nnx.to_pure_dict(run.parts.trainable)
     count = sum(leaf.size for leaf in jax.tree.leaves(trained))
@@ -140,6 +141,7 @@ def announce(run: Experiment) -> None:
     if processes.is_first():
         overview = parameter_overview.get_parameter_overview(trained, include_stats=False)
         (run.workdir / PARAMETERS).write_text(f"{overview}\n")
+        model_file.save(run)
     log.info("Metrics, checkpoints and results go to %s", run.workdir)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from ltpml_jax.config import fields, settings
+from ltpml_jax.config import default_config, fields, settings
 from ltpml_jax.errors import UserError
 from ltpml_jax.methods.settings import Config
 from ltpml_jax.runtime.files import write_atomic
@@ -45,10 +45,10 @@ def check_workdir(config: Config, workdir: Path) -> None:
 
 
 def saved_config(workdir: Path) -> Config:
-    """The config of the run in a work directory; UserError where there is none."""
+    """The config of the run in a work directory, `completed`; UserError where there is none."""
     path = workdir / FILE
     try:
-        return from_json(path.read_text())
+        return completed(from_json(path.read_text()))
     except OSError:
         raise UserError(f"There is no run in {workdir} ({path} is missing); give the --workdir of a run.") from None
     except ValueError:
@@ -61,6 +61,19 @@ def from_json(text: str) -> Config:
     if not isinstance(record, dict):
         raise ValueError("not a JSON object")
     return ConfigDict(record)
+
+
+def completed(config: Config) -> Config:
+    """The config of an earlier version: fields that it did not have yet are set to their defaults, in place.
+
+    The default of a new field is what the package did before, so that earlier runs stay open.
+    """
+    for name, value in from_json(default_config().to_json()).items():
+        if name not in config:
+            config[name] = value
+        elif isinstance(value, ConfigDict) and isinstance(config[name], ConfigDict):
+            config[name].update({field: default for field, default in value.items() if field not in config[name]})
+    return config
 
 
 def differences(before: Config, after: Config) -> list[str]:

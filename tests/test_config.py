@@ -1,5 +1,6 @@
 """Config files build and validate; every wrong value is refused by name."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -268,3 +269,36 @@ def test_a_custom_method_is_not_built_from_its_name():
 def test_sections_are_those_of_the_config():
     config = default_config()
     assert {name for name, value in config.items() if isinstance(value, ConfigDict)} == set(ALL)
+
+
+@pytest.mark.parametrize("fold", ["0/3", "4/3", "1/1", "1", "a/b", "1/2/3", "-1/3", "1/0", " 1/3", "1/3\n", "\u0661/3"])
+def test_a_fold_that_is_none_is_refused(fold):
+    config = default_config()
+    config.data.fold = fold
+    with pytest.raises(
+        UserError, match=r'^config.data.fold is .*; it must be "" or k/K: the fold k of K, k from 1 to K'
+    ):
+        validate(config)
+
+
+def test_a_fold_and_a_validation_share_are_refused_together():
+    config = default_config()
+    config.data.fold = "3/3"
+    validate(config)
+    config.data.validation = 0.1
+    with pytest.raises(
+        UserError, match=r"^config.data.fold is '3/3' and config.data.validation 0.1; set one to '' or 0"
+    ):
+        validate(config)
+
+
+def test_a_config_of_an_earlier_version_is_completed(tmp_path):
+    """Whole sections and single fields; what it has stays."""
+    record = json.loads(digits_mlt.get_config("0.25").to_json())
+    del record["db"], record["data"]["fold"]
+    record["jitter"]["hue"] = 3.0
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    config = digits_mlt.get_config("0.25")
+    config.jitter.hue = 3.0
+    assert differences(saved_config(tmp_path), config) == []
+    validate(saved_config(tmp_path))

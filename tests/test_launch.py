@@ -18,7 +18,7 @@ pytestmark = pytest.mark.processes
 RUN = ("--config=configs/voc_mlt.py:0.3", "--workdir=runs/a b")
 TRAIN = ["python", "-m", "ltpml_jax.main"]
 ECHO = 'text=$(printf "<%s>" "$@"); echo "$text"'  # a python that prints its arguments, in one piece
-NAMES = ("local.sh", "slurm.sbatch", "tpu_pod.sh", "jobset.yaml")
+NAMES = ("local.sh", "slurm.sbatch", "sweep_slurm.sh", "tpu_pod.sh", "jobset.yaml")
 # Options of sbatch that the file may use, with the form of their values.
 SBATCH = {
     "account": r"\S+",
@@ -58,7 +58,7 @@ def shellcheck(*paths: Path) -> subprocess.CompletedProcess[str]:
 
 def test_shellcheck_finds_nothing_in_the_shell_files(tmp_path):
     scripts = [path for path in LAUNCH.iterdir() if path.read_text().startswith("#!")]
-    assert sorted(path.name for path in scripts) == ["local.sh", "slurm.sbatch", "tpu_pod.sh"]
+    assert sorted(path.name for path in scripts) == ["local.sh", "slurm.sbatch", "sweep_slurm.sh", "tpu_pod.sh"]
     done = shellcheck(*scripts)
     assert done.returncode == 0, done.stdout
     (tmp_path / "bad.sh").write_text('#!/bin/bash\nfor file in $1; do rm $file; done\n[ "$HOM" = a ]\n')

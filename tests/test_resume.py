@@ -68,7 +68,7 @@ def saved(step: int) -> Callable[[Path], bool]:
 
 
 def assert_same(workdir: Path, expected: Path) -> None:
-    for name in ("metrics.jsonl", "results.json", "config.json"):
+    for name in ("metrics.jsonl", "results.json", "config.json", "model.json", "predictions-test.npz"):
         assert (workdir / name).read_bytes() == (expected / name).read_bytes(), name
     steps = sorted(path.name for path in (expected / "checkpoints").iterdir())
     assert sorted(path.name for path in (workdir / "checkpoints").iterdir()) == steps

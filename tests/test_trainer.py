@@ -30,6 +30,7 @@ def results(workdir: Path) -> dict:
 def test_a_run_leaves_what_it_promises():
     workdir = runs.finished()
     names = {".lock", "config.json", "metrics.jsonl", "parameters.txt", "results.json", "checkpoints", "tensorboard"}
+    names |= {"model.json", "predictions-test.npz"}
     assert {path.name for path in workdir.iterdir()} == names
     lines = runs.lines(workdir)
     steps = [line for line in lines if "loss" in line]

@@ -13,10 +13,12 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_string("workdir", "", "Directory of the run.", values)
     flags.DEFINE_string("data_dir", "", "Where the prepared dataset lies, if not where the run had it.", values)
     flags.DEFINE_bool("per_class", False, "Also print the average precision of every class.", flag_values=values)
+    kept = "Also write model.json and predictions-test.npz, which runs of earlier versions lack."
+    flags.DEFINE_bool("predictions", False, kept, flag_values=values)
 
 
 def run(values: Any) -> None:
-    """Print the run's table from its checkpoints."""
+    """Print the run's table from its checkpoints, and write what later commands read, where that is wanted."""
     from ltpml_jax.config import validate
     from ltpml_jax.workdir import saved_config
 
@@ -27,9 +29,10 @@ def run(values: Any) -> None:
     validate(config)
     import jax
 
-    from ltpml_jax.evaluation import outcome
+    from ltpml_jax.evaluation import model_file, outcome
     from ltpml_jax.experiment import build_experiment
     from ltpml_jax.runtime import checkpoints
+    from ltpml_jax.runtime.files import sole_run
     from ltpml_jax.state import make_mesh
 
     opened = build_experiment(config, workdir, make_mesh(jax.local_devices()[:1]), pretrained=False)
@@ -37,6 +40,10 @@ def run(values: Any) -> None:
         found = outcome.show(opened, manager)
     if values.per_class:
         outcome.show_classes(opened, found)
+    if values.predictions:
+        with sole_run(workdir):  # a run that is at work there writes them itself
+            model_file.save(opened)
+            outcome.keep_outputs(opened, found)
 
 
 COMMAND = Command("Print the table of a run again, from its checkpoints.", define, ("workdir",), run)

@@ -6,12 +6,15 @@ Own labels: --csv=FILE (CSV or Parquet), --coco=FILE (or train=FILE,test=FILE), 
 
 import os
 import shlex
+import signal
+import sys
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from ltpml_jax.cli import DATA_DIR, Command
 from ltpml_jax.errors import UserError
+from ltpml_jax.runtime import preemption
 
 if TYPE_CHECKING:
     from ltpml_jax.data.listing import Listing
@@ -70,6 +73,7 @@ def run(values: Any) -> None:
     listing = _listing(values)
     if values.test_share or values.validation_share:
         listing = stratify.split(listing, values.test_share, values.validation_share, values.seed)
+    signal.signal(signal.SIGINT, preemption.interrupt)
     try:
         written = writer.write(
             values.dataset,
@@ -81,7 +85,8 @@ def run(values: Any) -> None:
             arguments={name: str(values[name].value) for name in MATTERS if values[name].value},
         )
     except KeyboardInterrupt:
-        raise UserError("Interrupted; the same command resumes it.") from None
+        print("Interrupted; the same command resumes it.", file=sys.stderr, flush=True)
+        sys.exit(128 + signal.SIGINT)
     if written.was_there:
         print(f"{values.dataset} was prepared before, from the same images and labels; there is nothing to do.")
     print(metadata.text(written.metadata))

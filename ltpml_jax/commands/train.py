@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -33,7 +32,6 @@ def start(values: Any, check: bool) -> None:
     Raises UserError; exits with 2 where a check is bad, with 143 after SIGTERM, with 130 after Ctrl-C, and with 75
     where a process is lost.
     """
-    signal.signal(signal.SIGINT, preemption.end_at_once)  # nothing is written yet, and libraries start threads
     from ltpml_jax.config import validate  # JAX comes with it
 
     config, workdir = values.config, Path(values.workdir)

@@ -17,6 +17,7 @@ class Purpose(IntEnum):
     MISSING = 4
     KEEP = 5
     SINGLE = 6
+    FOLDS = 7
 
 
 def raw(size: int, seed: int, purpose: Purpose) -> np.ndarray:

@@ -14,7 +14,7 @@ from ltpml_jax.methods.settings import Config
 
 
 class Task(NamedTuple):
-    """N training images (rows `train` of the dataset's training split), C classes.
+    """N training images (rows `train` of the dataset's training split), C classes; the other rows are held out.
 
     served: the label states [N, C] that training sees; lists: those that the class-aware sampler walks; both are made
     a few rows at a time. validation: rows of `held_out`, the split that chooses `best`, with validation_labels int8
@@ -43,10 +43,7 @@ def make_task(config: Config) -> Task:
     """
     dataset = datasets.load(config.data.name, config.data.dir)
     candidates = candidate_sets(config, dataset)
-    rows = _labelled(candidates) if config.data.drop_empty else np.arange(len(candidates))
-    train, held = (
-        rows[part] for part in split_validation(len(rows), config.data.validation, config.data.candidate_seed)
-    )
+    train, held = _parts(config, candidates)
     held_out, validation, judged_by = _held_out(config, dataset, candidates, held)
     clean = config.data.labels == "clean"
     served = (_truth(dataset, "data.labels") if clean else candidates).of(train)
@@ -88,7 +85,7 @@ def _held_out(config: Config, dataset: datasets.Dataset, candidates: LabelRows, 
     """The split that chooses `best`, its rows and their labels: the dataset's own, or what is held out of training."""
     if dataset.validation is None:
         return dataset.train, held, candidates.of(held)
-    if len(held):
+    if config.data.validation:
         raise UserError(f"{dataset.name} has a validation split of its own; set config.data.validation to 0.")
     rows = np.arange(len(dataset.validation.labels))
     return dataset.validation, rows, LabelRows(dataset.validation.labels, rows, config.data.unknown)
@@ -119,6 +116,34 @@ def split_validation(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np
         raise UserError(f"a validation fraction of {fraction} leaves none of {n} training images; lower it.")
     order = np.argsort(streams.raw(n, seed, streams.Purpose.VALIDATION), kind="stable")
     return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def split_fold(n: int, fold: str) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted, disjoint int64 rows (training, held out) of `n` samples for the fold "k/K", k from 1 to K.
+
+    The K folds part the samples, in an order that depends on nothing but `n`, into parts whose sizes differ by one at
+    most: equal on every machine, and disjoint whatever the seeds of the K runs. They are not stratified.
+
+    Raises:
+        UserError: there are fewer samples than folds.
+    """
+    number, folds = (int(part) for part in fold.split("/"))
+    if n < folds:
+        raise UserError(f"config.data.fold is {fold!r}, but there are only {n} training images; take fewer folds.")
+    order = np.argsort(streams.raw(n, 0, streams.Purpose.FOLDS), kind="stable")
+    start, stop = (number - 1) * n // folds, number * n // folds
+    return np.sort(np.concatenate([order[:start], order[stop:]])), np.sort(order[start:stop])
+
+
+def _parts(config: Config, candidates: LabelRows) -> tuple[np.ndarray, np.ndarray]:
+    """Rows int64 (training, held out); images without a label are left out of training where the config says so."""
+    data, everything = config.data, np.arange(len(candidates))
+    rows = _labelled(candidates) if data.drop_empty else everything
+    if data.fold:  # of all images, so that folds are disjoint whatever labels each run drew
+        train, held = split_fold(len(everything), data.fold)
+        return np.intersect1d(train, rows), held
+    train, held = split_validation(len(rows), data.validation, data.candidate_seed)
+    return rows[train], rows[held]
 
 
 def origin(config: Config) -> str:

@@ -62,8 +62,7 @@ class OpenRun:
 
     def test_scores(self) -> dict[str, Scores]:
         """By prediction: mAP by class group, F1 and accuracy on the test split, in percent."""
-        judged = outcome.test_scores(self.run, self.state)
-        return {name: scores for name, (scores, _, _) in judged.items()}
+        return outcome.test_scores(self.run, self.state)
 
     def beliefs(self) -> tuple[np.ndarray, np.ndarray]:
         """Soft and hard pseudo labels, both float32 [N, C], of the training images.

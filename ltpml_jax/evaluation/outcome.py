@@ -9,11 +9,12 @@ import orbax.checkpoint as ocp
 from ltpml_jax.data import loader
 from ltpml_jax.data.labels import LabelState, class_counts, is_clean
 from ltpml_jax.data.task import origin
-from ltpml_jax.evaluation import label_quality, report
+from ltpml_jax.evaluation import label_quality, predictions_file, report
 from ltpml_jax.evaluation.metrics import Scores, average_precision, scores
 from ltpml_jax.evaluation.prediction import predict_all, read_rows
+from ltpml_jax.evaluation.predictions_file import Predictions
 from ltpml_jax.experiment import Experiment, open_checkpoint
-from ltpml_jax.runtime import checkpoints, metrics_log, processes
+from ltpml_jax.runtime import checkpoints, metrics_log, processes, watchdog
 from ltpml_jax.state import TrainState, evaluated
 
 log = logging.getLogger(__name__)
@@ -24,27 +25,46 @@ NO_TRUTH = "cannot be judged, because the dataset does not know its true labels"
 class Outcome(NamedTuple):
     """Scores and precision (AP in percent float [C], NaN where undefined) by checkpoint; quality, or why it is not.
 
-    left_out: test images that could not be read.
+    left_out: test images that could not be read; outputs: of the last checkpoint, by prediction logits float32 [n, C]
+    with rows of NaN for those; step: of that checkpoint.
     """
 
     scores: dict[str, Scores]
     precision: dict[str, np.ndarray]
     quality: Scores | str
     left_out: int
+    outputs: dict[str, np.ndarray]
+    step: int
 
 
 def conclude(run: Experiment, manager: ocp.CheckpointManager) -> dict[str, Scores]:
-    """Print the run's table and write results.json, which only a finished run has; returns the table's scores."""
+    """Print the run's table and write its test outputs and results.json; returns the table's scores.
+
+    results.json comes last, so that only a finished run has it.
+    """
     found = show(run, manager)
     config, names = run.config, run.task.dataset.class_names
     rate = None if config.data.candidates else config.data.partial_rate
     metadata = {"candidates": run.task.digest, "partial_rate": rate, "seed": config.seed}
     classes = {at: dict(zip(names, values.tolist(), strict=True)) for at, values in found.precision.items()}
     if processes.is_first():
+        keep_outputs(run, found)
         report.save(run.workdir, found.scores, classes, found.quality, metadata)
-        written = (report.FILE, metrics_log.FILE, metrics_log.EVENTS, checkpoints.FOLDER)
+        written = (report.FILE, predictions_file.FILE, metrics_log.FILE, metrics_log.EVENTS, checkpoints.FOLDER)
         log.info("Written to %s: %s", run.workdir, ", ".join(written))
     return found.scores
+
+
+def keep_outputs(run: Experiment, found: Outcome) -> None:
+    """Write the outputs of the last checkpoint on the test images; for one process of a run to call."""
+    test, ids = run.task.dataset.test, []
+    for row in range(len(test.labels)):
+        try:
+            ids.append(test.records[row]["id"])
+        except Exception:  # ArrayRecord and protobuf raise kinds of their own; the image was left out then
+            ids.append(f"record {row}, which cannot be read")
+        watchdog.beat(f"id of test image {row}")
+    predictions_file.save(run.workdir, Predictions(np.array(ids), test.labels, found.outputs, "last", found.step))
 
 
 def show(run: Experiment, manager: ocp.CheckpointManager) -> Outcome:
@@ -70,32 +90,37 @@ def show_classes(run: Experiment, found: Outcome) -> None:
 def assess(run: Experiment, manager: ocp.CheckpointManager) -> Outcome:
     """Scores of the last and, where it is another, the best checkpoint; label quality of the last."""
     last, best = checkpoints.newest(manager), manager.best_step()
-    found = Outcome({}, {}, NO_LABELS, 0)
+    found = Outcome({}, {}, NO_LABELS, 0, {}, last)
     steps = {"last": last} if best is None or best == last else {"last": last, "best": best}
     for which, step in steps.items():
         state = open_checkpoint(run, manager, step).state
         name = f"{which} (epoch {step / run.task.steps_per_epoch:g})"
-        for number, (prediction, judged) in enumerate(test_scores(run, state).items()):
+        outputs = test_outputs(run, state)
+        for number, (prediction, logits) in enumerate(outputs.items()):
             row = f"{name}, {prediction}" if number else name  # the headline first
-            found.scores[row], found.precision[row], left_out = judged
+            found.scores[row], found.precision[row], left_out = judge(run, logits)
             found = found._replace(left_out=left_out)
         if which == "last":
-            found = found._replace(quality=corrected_labels(run, state))
+            found = found._replace(quality=corrected_labels(run, state), outputs=outputs)
     return found
 
 
-def test_scores(run: Experiment, state: TrainState) -> dict[str, tuple[Scores, np.ndarray, int]]:
-    """By prediction: scores, and AP [C], on the known labels of the test split; how many images could not be read."""
-    dataset = run.task.dataset
+def test_scores(run: Experiment, state: TrainState) -> dict[str, Scores]:
+    """Scores on the known labels of the test split, by prediction."""
+    return {name: judge(run, logits)[0] for name, logits in test_outputs(run, state).items()}
+
+
+def test_outputs(run: Experiment, state: TrainState) -> dict[str, np.ndarray]:
+    """Logits float32 [n, C] of the test images by prediction; rows of NaN for those that could not be read."""
     feed = loader.test_batches(run.config, run.task, run.mesh)
-    outputs = predict_all(run.predict, evaluated(state), state.rest, feed, len(dataset.test.labels))
-    found = {}
-    for name, logits in outputs.items():
-        read = read_rows(logits)
-        logits, labels = logits[read], np.asarray(dataset.test.labels)[read]
-        precision = average_precision(logits, labels)
-        found[name] = (scores(logits, labels, dataset.groups), precision, int((~read).sum()))
-    return found
+    return predict_all(run.predict, evaluated(state), state.rest, feed, len(run.task.dataset.test.labels))
+
+
+def judge(run: Experiment, logits: np.ndarray) -> tuple[Scores, np.ndarray, int]:
+    """Scores, and AP [C], of test logits [n, C] on known labels; how many images could not be read."""
+    dataset, read = run.task.dataset, read_rows(logits)
+    logits, labels = logits[read], np.asarray(dataset.test.labels)[read]
+    return scores(logits, labels, dataset.groups), average_precision(logits, labels), int((~read).sum())
 
 
 def corrected_labels(run: Experiment, state: TrainState) -> Scores | str:

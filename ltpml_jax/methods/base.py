@@ -75,8 +75,8 @@ class Blocks(NamedTuple):
     attribute `features`; its `stages` gives what every stage gives, with their F in `stage_features`); both with the
     pretrained weights of the config, and with random weights of their own for each number; pair: two classifiers, which
     return (logits, logits). classes: C; seed: for what the method adds; prior: what is known of the classes. A module
-    of the method's own keeps backbones under the name `backbone`, so that frozen stages are found, or under `fixed`,
-    where nothing trains.
+    of the method's own keeps backbones under the name `backbone`, so that frozen stages are found, and under `frozen`
+    what is not to train. The first classifier starts from the run in config.model.start_from, where that names one.
     """
 
     classifier: Callable[[int], Any]
@@ -120,8 +120,10 @@ class Method(NamedTuple):
 class Entry(NamedTuple):
     """A line of METHODS. make: (*sections, Plan) -> Method, ValueError for settings that cannot work together.
 
-    sections: the config sections (name -> NamedTuple of settings) that `make` takes, in order.
+    sections: the config sections (name -> NamedTuple of settings) that `make` takes, in order. second_stage: whether it
+    works on a finished run, which config.model.start_from must name then.
     """
 
     make: Callable[..., Method]
     sections: Mapping[str, type]
+    second_stage: bool = False

@@ -35,7 +35,7 @@ class FixedBranch(nnx.Module):
 
     def __init__(self, network: Any, fixed: Any, classes: int, dropout: float):
         """Puts the two together; the branch starts at 0. `fixed` is like a ResNet."""
-        self.network, self.fixed = network, fixed
+        self.network, self.frozen = network, fixed
         width, rngs = 2 * sum(fixed.stage_features), nnx.Rngs(0)
         self.norm = nnx.BatchNorm(width, momentum=0.9, use_bias=False, use_scale=False, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)  # gets its key in the call, so that the model holds no rng state
@@ -51,7 +51,7 @@ class FixedBranch(nnx.Module):
     ) -> tuple[jax.Array, jax.Array]:
         """Logits float32 [B, C] of the classifier and of the branch; arguments as of a classifier."""
         keys = (None, None) if dropout_key is None else jax.random.split(dropout_key)
-        stages = self.fixed.stages(images, train=False, mask=None)
+        stages = self.frozen.stages(images, train=False, mask=None)
         pooled = jnp.concatenate([part for stage in stages for part in _pool(stage)], 1)
         rows = None if mask is None else mask[:, None]
         features = self.norm(pooled, use_running_average=not train, mask=rows)

@@ -7,6 +7,7 @@ and reads defaults, rules and meanings from both.
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias, get_type_hints
 
@@ -70,9 +71,16 @@ def low_high(low: float = 0.0, high: float = math.inf) -> Rule:
     return Rule(lambda pair: len(pair) == 2 and low <= pair[0] <= pair[1] <= high and pair[1] < math.inf, wanted)
 
 
+def _is_fold(text: str) -> bool:
+    number, _, folds = text.partition("/")
+    sizes = re.fullmatch(r"\d{1,6}/\d{1,6}", text, re.ASCII) and (int(number), int(folds))
+    return not text or bool(sizes and 1 <= sizes[0] <= sizes[1] and sizes[1] >= 2)
+
+
 FINITE = Rule(math.isfinite, "a finite number")
 SHARE = between(0, 1)
 BELOW_ONE = Rule(lambda value: 0 <= value < 1, "a number in [0, 1)")
 POSITIVE_SHARE = Rule(lambda value: 0 < value <= 1, "a number above 0 and up to 1")
 TEXT = Rule(lambda value: True, "a text")
+FOLD = Rule(_is_fold, '"" or k/K: the fold k of K, k from 1 to K and K at least 2')
 SWITCH = Rule(lambda value: True, "True or False")

@@ -142,14 +142,14 @@ class Parts(NamedTuple):
 def split(model: nnx.Module, frozen_stages: int) -> Parts:
     """Splits a model with any number of backbones, each under the name `backbone`; `frozen_stages` as in ModelSpec.
 
-    A frozen stage costs no backward pass, because nothing before it or in it is differentiated. What lies under the
-    name `fixed` does not train at all.
+    What lies under the name `frozen` does not train either. A frozen stage costs no backward pass, because nothing
+    before it or in it is differentiated.
     """
     frozen = frozen_prefixes(frozen_stages)
 
     def trains(path: tuple, variable: object) -> bool:
         inside = path[path.index("backbone") + 1] if "backbone" in path else ""
-        return isinstance(variable, nnx.Param) and inside not in frozen and "fixed" not in path
+        return isinstance(variable, nnx.Param) and "frozen" not in path and inside not in frozen
 
     return Parts(*nnx.split(model, trains, ...))
 

@@ -57,6 +57,12 @@ def end_at_once(number: int, frame: FrameType | None) -> None:
     os._exit(128 + number)
 
 
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """A handler that raises KeyboardInterrupt, for what removes its unfinished files; the next one ends at once."""
+    signal.signal(number, end_at_once)
+    raise KeyboardInterrupt
+
+
 def _remember(number: int, frame: FrameType | None) -> None:
     if number == signal.SIGINT and signal.SIGINT in _came:
         end_at_once(number, frame)

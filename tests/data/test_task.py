@@ -8,7 +8,7 @@ import pytest
 
 from ltpml_jax.data import corruption, datasets, manifest
 from ltpml_jax.data.labels import LabelState, listed
-from ltpml_jax.data.task import Task, make_task, origin, split_validation
+from ltpml_jax.data.task import Task, make_task, origin, split_fold, split_validation
 from ltpml_jax.errors import UserError
 from tests.helpers import runs
 from tests.helpers.labels import candidate_sets
@@ -198,3 +198,52 @@ def test_labels_are_corrupted_as_the_config_says(noise):
     kept = np.flatnonzero(listed(want).any(1))
     np.testing.assert_array_equal(make(**common | rates[noise], data__drop_empty=True).train, kept)
     assert (len(kept) < len(want)) == (noise == "missing")
+
+
+@pytest.mark.parametrize(("images", "folds"), [(101, 3), (5, 5), (1200, 10)])
+def test_folds_part_the_images(images, folds):
+    held = []
+    for number in range(1, folds + 1):
+        train, out = split_fold(images, f"{number}/{folds}")
+        assert (np.diff(train) > 0).all() and (np.diff(out) > 0).all() and train.dtype == out.dtype == np.int64
+        np.testing.assert_array_equal(np.sort(np.concatenate([train, out])), np.arange(images))
+        assert images // folds <= len(out) <= -(-images // folds)
+        held += out.tolist()
+    assert sorted(held) == list(range(images))
+
+
+def test_folds_are_these_on_every_machine():
+    """Written down once; a change would mix folds of runs that began before it."""
+    assert split_fold(10, "1/3")[1].tolist() == [0, 2, 9]
+
+
+def test_a_fold_is_held_out_whatever_the_seeds_are():
+    task = make(data__validation=0.0, data__fold="2/4")
+    assert len(task.validation) == 300 and len(task.train) == 900 and task.held_out is task.dataset.train
+    table = candidate_sets(truth(task), 0.3, 0)
+    np.testing.assert_array_equal(task.validation_labels, table[task.validation])
+    other = make(data__validation=0.0, data__fold="2/4", data__candidate_seed=1, seed=1)
+    np.testing.assert_array_equal(task.validation, other.validation)
+    assert not set(task.validation) & set(make(data__validation=0.0, data__fold="3/4").validation)
+
+
+def test_a_fold_is_held_out_beside_a_validation_split_of_the_dataset(monkeypatch):
+    dataset = with_splits(monkeypatch, validation=make().dataset.test.labels)
+    task = make(data__validation=0.0, data__fold="1/4")
+    assert len(task.train) == 900 and task.held_out is dataset.validation and len(task.validation) == 1000
+
+
+def test_folds_stay_disjoint_where_images_without_a_label_are_dropped():
+    """Each run draws other labels, and so drops other images."""
+    changes = {"data__noise": "missing", "data__missing_rate": 0.6, "data__unknown": "unknown", "data__validation": 0.0}
+    parts = [
+        make(**changes, data__drop_empty=True, data__fold=f"{number}/3", data__candidate_seed=number)
+        for number in (1, 2, 3)
+    ]
+    assert sorted(row for task in parts for row in task.validation.tolist()) == list(range(1200))
+    assert all(len(task.train) < 800 and not set(task.train) & set(task.validation) for task in parts)
+
+
+def test_more_folds_than_images_are_refused():
+    with pytest.raises(UserError, match="data.fold is '1/9', but there are only 4 training images; take fewer folds"):
+        split_fold(4, "1/9")

@@ -1,5 +1,5 @@
-"""A stand-in for SLURM's srun: 2 processes here with the variables of a step, its refusal of unknown options, SIGTERM
-passed on to the processes, and its exit status: the highest of all."""
+"""A stand-in for SLURM's srun: 2 processes (or FAKE_SRUN_TASKS) here with the variables of a step, its refusal of
+unknown options, SIGTERM passed on to the processes, and its exit status: the highest of all."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 
-TASKS = 2
+TASKS = int(os.environ.get("FAKE_SRUN_TASKS", "2"))
 OPTIONS = {"--cpus-per-task": r"\d+", "--kill-on-bad-exit": "[01]"}
 
 command = sys.argv[1:]

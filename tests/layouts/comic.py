@@ -8,15 +8,19 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ltpml_jax.methods import losses
+from ltpml_jax.methods.asymmetric import focal_loss
 from ltpml_jax.methods.comic_losses import ComicSettings, head_tail_factor, htb, init_rlc, mfm, rlc
 from ltpml_jax.methods.comic_network import Attention, moving_mean, normalised_logits
+from ltpml_jax.methods.hill import HillSettings, hill_loss
 from tests.layouts.base import Check, Golden, Layout
 
 FLOAT32, FLOAT64, HILL = 1e-5, 1e-6, 1e-9  # methods.md, section 5
 RLC_BATCH = 32.0  # the code divides by it whatever the batch is
 SHIFTS = {"balanced": 0.0, "head": -1.0, "tail": 2.0}
-ELEMENTARY = {"focal": losses.focal_comic, "hill": losses.hill}
+ELEMENTARY = {
+    "focal": lambda logits, labels: focal_loss(logits, labels, "comic"),
+    "hill": lambda logits, labels: hill_loss(logits, labels, HillSettings()),
+}
 BRANCHES = ("head", "tail", "bal")
 MFM = re.compile(r"(.+)__(multigrained|priorfocal)_gneg([\d.]+)__loss_f(?:32|64)")
 HTB = re.compile(r"(.+)__htb_(multigrained|pfm)_g([\d.]+)__loss_f(?:32|64)")

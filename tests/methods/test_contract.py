@@ -22,7 +22,9 @@ from tests.helpers.toys import TOYS
 
 N, C, B, SIDE, STEPS = 48, 6, 16, 4, 3
 NAMES = [*METHODS, *TOYS]
-SCALES = {"comic": 1 / (B * C * 16)}  # of gradients: it sums over batch and classes, of logits of scale 16
+SUMMED = ("focal", "asl", "pasl", "hill", "splc")  # over batch and classes
+# Of gradients; comic sums too, of logits of scale 16.
+SCALES = {"comic": 1 / (B * C * 16)} | dict.fromkeys(SUMMED, 1 / (B * C))
 
 
 class Linear(nnx.Module):

@@ -1,0 +1,91 @@
+"""LWS on a run that was trained before: what trains, what cannot change, and what is refused."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from ltpml_jax import open_run, train
+from ltpml_jax.config import default_config, validate
+from ltpml_jax.errors import UserError
+from ltpml_jax.methods import lws
+from ltpml_jax.models import classifier
+from tests.helpers import runs
+
+SECOND = {"method__name": "lws", "train__epochs": 1, "optim__learning_rate": 0.2, "data__sampler": "shuffle"}
+
+
+def network(seed: int = 0) -> lws.ScaledClassifier:
+    spec = classifier.ModelSpec("resnet_small", 8, 0.5, 0, "stored", "float32", True, True)
+    return lws.ScaledClassifier(classifier.build(spec, 3, seed), 3)
+
+
+def test_only_the_scales_train_and_the_rest_is_in_evaluation_mode():
+    """No dropout, no new statistics, and the frozen classifier's own logits, a factor a class."""
+    parts = classifier.split(network(), 0)
+    assert [np.shape(leaf) for leaf in jax.tree.leaves(parts.trainable)] == [(3,)]
+    images = jnp.asarray(np.random.default_rng(0).normal(size=(2, 16, 16, 3)), jnp.float32)
+    plain = network().frozen(images, train=False, mask=None, dropout_key=None)
+    scales = jnp.array([1.0, 2.0, -3.0])
+    chosen = jax.tree.map(lambda leaf: scales, parts.trainable)
+    forward = classifier.make_forward(parts.graphdef)
+    got, rest = forward(chosen, parts.rest, images, train=True, mask=None, dropout_key=jax.random.key(0))
+    np.testing.assert_allclose(got, plain * scales[None], rtol=1e-5, atol=1e-7)
+    jax.tree.map(np.testing.assert_array_equal, nnx.to_pure_dict(rest), nnx.to_pure_dict(parts.rest))
+
+
+def test_a_second_stage_keeps_the_first_ones_ranking(tmp_path: Path):
+    """Its network gives the first stage's logits, scaled; positive scales leave every mAP as it was."""
+    first = runs.finished()
+    train(runs.config(**SECOND, model__start_from=str(first)), tmp_path)
+    stages = [open_run(workdir) for workdir in (first, tmp_path)]
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+    before, after = (stage.predict(images) for stage in stages)
+    (scales,) = jax.tree.leaves(stages[1].state.params)
+    np.testing.assert_allclose(after, before * np.asarray(scales)[None], rtol=1e-3, atol=1e-4)
+    assert (scales > 0).all() and (scales != 1).all()
+    tables = [json.loads((workdir / "results.json").read_text())["test"] for workdir in (first, tmp_path)]
+    one, other = tables[0]["last (epoch 2)"], tables[1]["last (epoch 1)"]
+    assert one["mAP_total"] == pytest.approx(other["mAP_total"], abs=0.05)
+
+
+def refused(**changes: object) -> str:
+    config = runs.config(**SECOND | changes)
+    with pytest.raises(UserError) as caught:
+        train(config, runs.scratch() / "never")
+    assert not (runs.scratch() / "never" / "config.json").exists()
+    return str(caught.value)
+
+
+def test_what_it_cannot_start_from_is_named(tmp_path: Path):
+    first = str(runs.finished())
+    assert f"There is no run in {tmp_path}" in refused(model__start_from=str(tmp_path))
+    assert "is another one than config.model" in refused(model__start_from=first, model__neck_width=7)
+    config = default_config()
+    config.method.name = "lws"
+    with pytest.raises(UserError, match="'lws', which works on a finished run.*config.model.start_from"):
+        validate(config)
+
+
+def test_any_method_may_start_from_a_run(tmp_path: Path):
+    """With a rate of almost nothing, the first stage's network is what is evaluated."""
+    first = runs.finished()
+    changes = {"method__name": "bce", "train__epochs": 1, "optim__learning_rate": 1e-12}
+    train(runs.config(**changes, model__start_from=str(first)), tmp_path)
+    weights = [open_run(workdir).state.params for workdir in (first, tmp_path)]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), *weights)
+
+
+@pytest.mark.processes
+def test_two_processes_start_from_the_same_run(tmp_path: Path):
+    first = runs.finished()
+    command = runs.command(tmp_path, **SECOND, model__start_from=str(first))
+    ended = runs.wait_all(runs.start_all(command, processes=2, devices=2))
+    assert [done.returncode for done in ended] == [0, 0], [done.stderr[-2000:] for done in ended]
+    tables = [json.loads((workdir / "results.json").read_text())["test"] for workdir in (first, tmp_path)]
+    one, other = tables[0]["last (epoch 2)"], tables[1]["last (epoch 1)"]
+    assert one["mAP_total"] == pytest.approx(other["mAP_total"], abs=0.05)
