@@ -35,7 +35,7 @@ def draw_candidates(states: np.ndarray, rows: np.ndarray, rate: float, seed: int
     return np.where(listed(states) | flipped, LabelState.CANDIDATE, states).astype(np.int8)
 
 
-class Drawn:
+class DrawnCandidates:
     """The candidate sets of a split of M images: a row is drawn when it is first asked for, and kept as bits.
 
     Drawing is the dear part of a start (2e9 random numbers for 2e6 images and 1000 classes); the bits take M C / 8
@@ -77,7 +77,7 @@ class LabelRows:
     def __init__(self, states: np.ndarray, rows: np.ndarray, unknown: str, rate: float = 0.0, seed: int = 0) -> None:
         """states int8 [M, C] of LabelState; rows int64 [N], which of them."""
         self.states, self.rows, self.unknown, self.rate, self.seed = states, rows, unknown, rate, seed
-        self.drawn = Drawn(states, rate, seed) if rate else None
+        self.drawn = DrawnCandidates(states, rate, seed) if rate else None
 
     def of(self, rows: np.ndarray) -> "LabelRows":
         """The labels of some of these images, numbered anew from 0; what is drawn is shared."""
@@ -153,7 +153,7 @@ class LabelRows:
             name, dtype, offset, shape = kept["states"]
             kept = kept | {"states": np.memmap(name, dtype, "r", offset, shape)}
         vars(self).update(kept)
-        self.drawn = Drawn(self.states, self.rate, self.seed) if self.rate else None
+        self.drawn = DrawnCandidates(self.states, self.rate, self.seed) if self.rate else None
 
 
 class ClassLists:
