@@ -6,6 +6,7 @@
 
 import hashlib
 import logging
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +18,8 @@ from safetensors.numpy import save
 
 from ltpml_jax.errors import UserError
 from ltpml_jax.models import weight_files
-from ltpml_jax.models.classifier import Classifier
+from ltpml_jax.models.classifier import Classifier, abstract_backbone
+from ltpml_jax.models.resnet import ARCHITECTURES
 
 log = logging.getLogger(__name__)
 _LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
@@ -61,6 +63,7 @@ def torch_backbone(tensors: Mapping[str, np.ndarray], what: str) -> dict[str, np
     return {key: tensor for key, tensor in tensors.items() if key not in {*counters, *classifier}}
 
 
+_REMEDY = "give others, set config.model.backbone, or --config.model.pretrained= for random weights"
 _FLOATS = ("float32", "float16", "bfloat16", "float64")
 
 
@@ -82,7 +85,7 @@ def save_backbone(model: Classifier, path: str | Path) -> str:
 
     Equal weights give equal bytes.
     """
-    data = save({key: np.ascontiguousarray(leaf[...]) for key, leaf in _leaves(model).items()})
+    data = save({key: np.ascontiguousarray(leaf[...]) for key, leaf in _leaves(model.backbone).items()})
     Path(path).write_bytes(data)
     return hashlib.sha256(data).hexdigest()
 
@@ -100,20 +103,39 @@ def load_backbone(model: Classifier, source: str | Path) -> str:
         UserError: the file cannot be fetched or read, or its keys, shapes or dtypes are not those of the backbone
             (the model is unchanged then).
     """
-    tensors, digest = weight_files.read(weight_files.locate(source))
-    naming, leaves = _OWN, _leaves(model)
-    if has_torch_names(tensors):
-        naming, tensors = _TORCH, torch_backbone(tensors, str(source))
-    if problems := _problems(naming, leaves, tensors):
-        listed = "; ".join(problems)
-        raise UserError(f"{source} does not fit the backbone: {listed}; choose the backbone it was made with")
+    leaves = _leaves(model.backbone)
+    naming, tensors, digest = _fitting(source, leaves)
     for key, leaf in leaves.items():
         leaf[...] = jnp.asarray(naming.convert(tensors[naming.name(key)]))
     return digest
 
 
-def _leaves(model: Classifier) -> dict[str, nnx.Variable]:
-    return {".".join(map(str, path)): leaf for path, leaf in nnx.to_flat_state(nnx.state(model.backbone))}
+def check_weights(source: str | Path, backbone: str) -> None:
+    """Raise the UserError that `load_backbone` would, before anything else is loaded; backbone: of ARCHITECTURES.
+
+    What the name of a repository on the hub says is enough to refuse it.
+    """
+    named = re.search(r"(?<![a-z_])resnet\d+", str(source)) if str(source).startswith(weight_files.PREFIX) else None
+    if named and named[0] != backbone:
+        raise UserError(f"{source} has weights of {named[0]}, but config.model.backbone is {backbone!r}; {_REMEDY}")
+    _fitting(source, _leaves(abstract_backbone(backbone)))
+
+
+def _fitting(source: str | Path, leaves: dict[str, nnx.Variable]) -> tuple[_Naming, dict[str, np.ndarray], str]:
+    """A file's tensors, with the naming that they have and the file's sha256; raises as `load_backbone`."""
+    tensors, digest = weight_files.read(weight_files.locate(source))
+    naming = _OWN
+    if has_torch_names(tensors):
+        naming, tensors = _TORCH, torch_backbone(tensors, str(source))
+    if problems := _problems(naming, leaves, tensors):
+        fits = [name for name in ARCHITECTURES if not _problems(naming, _leaves(abstract_backbone(name)), tensors)]
+        listed = [f"these are of {fits[0]}"] if fits else problems
+        raise UserError(f"{source} does not fit the backbone: {'; '.join(listed)}; {_REMEDY}")
+    return naming, tensors, digest
+
+
+def _leaves(backbone: nnx.Module) -> dict[str, nnx.Variable]:
+    return {".".join(map(str, path)): leaf for path, leaf in nnx.to_flat_state(nnx.state(backbone))}
 
 
 def _problems(naming: _Naming, leaves: dict[str, nnx.Variable], found: dict[str, np.ndarray]) -> list[str]:
@@ -125,7 +147,11 @@ def _problems(naming: _Naming, leaves: dict[str, nnx.Variable], found: dict[str,
     ]
     missing, unexpected = sorted(expected.keys() - found), sorted(found.keys() - expected)
     named = {"missing": missing, "unexpected": unexpected, "of another shape": shaped}
-    return [f"{title}: {', '.join(keys)}" for title, keys in named.items() if keys]
+    return [f"{len(keys)} {title}: {_first(keys)}" for title, keys in named.items() if keys]
+
+
+def _first(keys: list[str]) -> str:
+    return ", ".join(keys[:3]) + (", ..." if len(keys) > 3 else "")
 
 
 def _describe(dtype: object, shape: tuple[int, ...]) -> str:
