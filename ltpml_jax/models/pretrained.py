@@ -18,6 +18,7 @@ from safetensors.numpy import save
 from ltpml_jax.errors import UserError
 from ltpml_jax.models import weight_files
 from ltpml_jax.models.classifier import Classifier
+from ltpml_jax.models.resnet import ResNet
 
 log = logging.getLogger(__name__)
 _LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
@@ -44,6 +45,11 @@ def torch_shape(ours: tuple[int, ...]) -> tuple[int, ...]:
 def from_torch(tensor: np.ndarray) -> np.ndarray:
     """A tensor of torch's layout and any float dtype in our layout, float32 (a view where nothing changes)."""
     return (tensor.transpose(2, 3, 1, 0) if tensor.ndim == 4 else tensor).astype(np.float32, copy=False)
+
+
+def to_torch(array: np.ndarray) -> np.ndarray:
+    """The inverse of `from_torch`, in the array's own dtype."""
+    return array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
 
 
 def torch_backbone(tensors: Mapping[str, np.ndarray], what: str) -> dict[str, np.ndarray]:
@@ -82,7 +88,7 @@ def save_backbone(model: Classifier, path: str | Path) -> str:
 
     Equal weights give equal bytes.
     """
-    data = save({key: np.ascontiguousarray(leaf[...]) for key, leaf in _leaves(model).items()})
+    data = save({key: np.ascontiguousarray(leaf[...]) for key, leaf in leaves(model.backbone).items()})
     Path(path).write_bytes(data)
     return hashlib.sha256(data).hexdigest()
 
@@ -101,23 +107,24 @@ def load_backbone(model: Classifier, source: str | Path) -> str:
             (the model is unchanged then).
     """
     tensors, digest = weight_files.read(weight_files.locate(source))
-    naming, leaves = _OWN, _leaves(model)
+    naming, own = _OWN, leaves(model.backbone)
     if has_torch_names(tensors):
         naming, tensors = _TORCH, torch_backbone(tensors, str(source))
-    if problems := _problems(naming, leaves, tensors):
+    if problems := _problems(naming, own, tensors):
         listed = "; ".join(problems)
         raise UserError(f"{source} does not fit the backbone: {listed}; choose the backbone it was made with")
-    for key, leaf in leaves.items():
+    for key, leaf in own.items():
         leaf[...] = jnp.asarray(naming.convert(tensors[naming.name(key)]))
     return digest
 
 
-def _leaves(model: Classifier) -> dict[str, nnx.Variable]:
-    return {".".join(map(str, path)): leaf for path, leaf in nnx.to_flat_state(nnx.state(model.backbone))}
+def leaves(backbone: ResNet) -> dict[str, nnx.Variable]:
+    """A backbone's parameters and running statistics by our dotted keys."""
+    return {".".join(map(str, path)): leaf for path, leaf in nnx.to_flat_state(nnx.state(backbone))}
 
 
-def _problems(naming: _Naming, leaves: dict[str, nnx.Variable], found: dict[str, np.ndarray]) -> list[str]:
-    expected = {naming.name(key): naming.shape(leaf.shape) for key, leaf in leaves.items()}
+def _problems(naming: _Naming, own: dict[str, nnx.Variable], found: dict[str, np.ndarray]) -> list[str]:
+    expected = {naming.name(key): naming.shape(leaf.shape) for key, leaf in own.items()}
     shaped = [
         f"{key} ({_describe(found[key].dtype, found[key].shape)}, expected {_describe('float32', expected[key])})"
         for key in sorted(expected.keys() & found)
