@@ -1,12 +1,15 @@
 """Write a run's model for other programs: `ltpml export --workdir=DIR --out=FOLDER`, or its backbone alone."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from ltpml_jax.cli import Command
 from ltpml_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from ltpml_jax.evaluation.opened import OpenRun
 
 WEIGHTS = ".safetensors"  # the end of an --out that is a file
 
@@ -30,28 +33,35 @@ def problems(values: Any) -> list[str]:
 
 def run(values: Any) -> None:
     """Write the folder, or the file, from a checkpoint."""
-    workdir, out = Path(values.workdir), Path(values.out)
+    from ltpml_jax.evaluation.opened import open_run
     from ltpml_jax.exporting import export_folder
 
-    if not values.out.endswith(WEIGHTS):  # before what takes long
-        export_folder.check_formats(values.formats)
-        export_folder.check_folder(out)
-    from ltpml_jax.exporting.exported_run import open_exportable
+    out = Path(values.out)
+    if values.out.endswith(WEIGHTS):
+        write_backbone(open_run(values.workdir, checkpoint=values.checkpoint), out)
+        return
+    export_folder.check_formats(values.formats)  # before what takes long
+    export_folder.check_folder(out)
+    open_run(values.workdir, checkpoint=values.checkpoint).export(out, values.formats)
+
+
+def write_backbone(opened: "OpenRun", out: Path) -> None:
+    """Write a run's backbone as a .safetensors file; UserError where it has none, or the file cannot be written."""
+    from flax import nnx
+
     from ltpml_jax.models import pretrained
 
-    opened = open_exportable(workdir, values.checkpoint == "best")
-    if not values.out.endswith(WEIGHTS):
-        export_folder.export(opened, out, values.formats)
-        return
-    if not hasattr(opened.model, "backbone"):
+    network = opened.network
+    model = nnx.merge(network.graphdef, network.weights, network.rest)
+    if not hasattr(model, "backbone"):
         raise UserError(
-            f"The network of this {opened.about['method']!r} run has no single backbone to write; give a folder as "
+            f"The network of this {opened.config.method.name!r} run has no single backbone to write; give a folder as "
             "--out, and --formats=stablehlo."
         )
     try:
-        pretrained.save_backbone(opened.model, out)
+        pretrained.save_backbone(model, out)
     except OSError as error:
-        raise UserError(f"The file {values.out} cannot be written ({error.strerror}); give another --out.") from None
+        raise UserError(f"The file {out} cannot be written ({error.strerror}); give another --out.") from None
 
 
 COMMAND = Command(

@@ -4,7 +4,7 @@ Predictions need the work directory alone. What compares with the dataset opens 
 """
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from ltpml_jax.evaluation import label_quality, outcome
 from ltpml_jax.evaluation.metrics import Scores
 from ltpml_jax.evaluation.trained_network import TrainedNetwork, load_network
 from ltpml_jax.experiment import Experiment, build_experiment, open_checkpoint
+from ltpml_jax.exporting import export_folder
+from ltpml_jax.exporting.exported_run import exportable
 from ltpml_jax.methods.base import Method
 from ltpml_jax.methods.settings import Config
 from ltpml_jax.runtime import checkpoints
@@ -85,6 +87,17 @@ class OpenRun:
         """The whole training state of the checkpoint; UserError as `run`."""
         with checkpoints.open_manager(self.workdir, read_only=True) as manager:
             return open_checkpoint(self.run, manager, self.network.step).state
+
+    def export(self, folder: str | Path, formats: Sequence[str] = ()) -> list[str]:
+        """Write the model into a new folder, as `ltpml export` (docs/export.md); returns the files' names.
+
+        Args:
+            folder: does not exist yet, or is empty.
+            formats: of timm, safetensors, stablehlo and onnx; none for all that can be made.
+
+        Raises UserError as `export_folder.export`, and where the run has no model.json.
+        """
+        return export_folder.export(exportable(self.config, self.workdir, self.network), Path(folder), formats)
 
     def test_scores(self) -> dict[str, Scores]:
         """By prediction: mAP by class group, F1 and accuracy on the test split, in percent; UserError as `run`."""

@@ -10,20 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from ltpml_jax.config import validate
-from ltpml_jax.data.candidates import LabelRows
-from ltpml_jax.data.datasets import Dataset
-from ltpml_jax.data.records import Records, Split
-from ltpml_jax.data.task import Task, make_task
 from ltpml_jax.evaluation import model_file
-from ltpml_jax.experiment import assemble, open_checkpoint
-from ltpml_jax.methods.priors import Prior
+from ltpml_jax.evaluation.trained_network import TrainedNetwork
 from ltpml_jax.methods.settings import Config
 from ltpml_jax.models.resnet import ResNet
 from ltpml_jax.photometric import normalise
-from ltpml_jax.runtime import checkpoints
-from ltpml_jax.state import evaluated, make_mesh
-from ltpml_jax.workdir import saved_config
 
 SIDES = (1, 2, 8)  # of the squares that check images consist of, in pixels; a fourth image has one colour
 
@@ -75,32 +66,10 @@ def in_float32(model: Any) -> Any:
     return model
 
 
-def _stand_in(about: model_file.ModelFile) -> Task:
-    """What `assemble` asks of a run's task, without its dataset: names, sizes, digest."""
-    classes, data = len(about.class_names), about.record["dataset"]
-    states = np.zeros((1, classes), np.int8)
-    none, rows = np.zeros(0, np.int64), np.zeros(data["training_images"], np.int64)
-    labels, split = LabelRows(states, rows, "negative"), Split(Records(data["name"], "", "train", 0, classes), states)
-    prior = Prior(about.class_counts.astype(np.float32), np.array(len(rows), np.float32), state_count=np.zeros((4, classes)))
-    dataset = Dataset(data["name"], split, split, None, about.class_names, about.groups)
-    return Task(dataset, rows, split, none, labels, labels, states, prior, data["candidates_sha256"], 1)
-
-
-def open_exportable(workdir: Path, best: bool = False) -> Exportable:
-    """A run's newest checkpoint, or the best one; the dataset is needed where there is no model.json.
-
-    Raises UserError where there is no run, no such checkpoint, or it cannot be read.
-    """
-    config = saved_config(workdir)
-    validate(config)
-    known = (workdir / model_file.FILE).exists()
-    task = _stand_in(model_file.load(workdir)) if known else make_task(config)
-    run = assemble(config, task, workdir, make_mesh(jax.local_devices()[:1]), pretrained=False)
-    about = model_file.load(workdir).record if known else model_file.describe(run)
-    with checkpoints.open_manager(workdir, read_only=True) as manager:
-        step = manager.best_step() if best else None
-        step = checkpoints.newest(manager) if step is None else step
-        state = open_checkpoint(run, manager, step).state
-    weights, rest = (jax.tree.map(jnp.asarray, jax.device_get(part)) for part in (evaluated(state), state.rest))
-    model = in_float32(nnx.merge(run.parts.graphdef, weights, rest))
-    return Exportable(config, workdir, about, step, model, next(iter(run.method.predictions.values())))
+def exportable(config: Config, workdir: Path, network: TrainedNetwork) -> Exportable:
+    """What is exported of a network that was opened; UserError where the work directory has no sound model.json."""
+    about = model_file.load(workdir).record
+    # Plain arrays on one device: those laid out over a mesh would bind what is exported to it.
+    weights, rest = (jax.tree.map(jnp.asarray, jax.device_get(part)) for part in (network.weights, network.rest))
+    model = in_float32(nnx.merge(network.graphdef, weights, rest))
+    return Exportable(config, workdir, about, network.step, model, next(iter(network.method.predictions.values())))
