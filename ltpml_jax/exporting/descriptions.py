@@ -23,7 +23,7 @@ def preprocess(run: Exportable) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "input": {"name": INPUT, "dtype": "uint8", "shape": ["batch", size, size, 3], "channels": "RGB"},
-        "resize": {"size": [size, size], "name": run.about["resize"], "how": RESIZES[run.about["resize"]]},
+        "resize": {"size": [size, size], "name": run.about["resize"], "how": RESIZES.get(run.about["resize"], "")},
         "normalisation": {
             "formula": "(pixel / 255 - mean) / std",
             "mean": run.about["mean"],

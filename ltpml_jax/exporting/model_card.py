@@ -116,7 +116,7 @@ def card(run: Exportable, snippets: Sequence[str]) -> bytes:
         origin="\n".join(f"| {name} | {_cell(value)} |" for name, value in _origin(run).items()),
         results=_results(run),
         counts_are="counted with the true labels" if about["counts_are"] == "oracle" else "estimated from noisy labels",
-        resize=RESIZES[about["resize"]],
+        resize=RESIZES.get(about["resize"], about["resize"]),
         differs="" if about["resize"] == "pillow" else ", which gives other pixels and so slightly other logits",
         snippets="\n".join(SNIPPETS[name].format(**values) for name in snippets),
     )
@@ -125,12 +125,12 @@ def card(run: Exportable, snippets: Sequence[str]) -> bytes:
 
 def _origin(run: Exportable) -> dict[str, Any]:
     about, data = run.about, run.about["dataset"]
-    noise = about["candidates"]
-    drawn = [f"{name} {value}" for name, value in noise["parameters"].items()]
+    noise = about["candidates"]  # of a file of candidate sets, whatever that says of itself
+    drawn = [f"{name} {value}" for name, value in noise.get("parameters", {}).items()]
     return {
         "dataset": f"{data['name']}, {data['training_images']} training images",
-        "noise of its labels": ", ".join([noise["kind"], *drawn]),
-        "seed of that noise": "none was drawn" if noise["seed"] is None else noise["seed"],
+        "noise of its labels": ", ".join([noise.get("kind", "not known"), *drawn]),
+        "seed of that noise": "none was drawn" if noise.get("seed") is None else noise["seed"],
         "method": about["method"],
         "seed of training": run.config.seed,
         "steps": run.step,
