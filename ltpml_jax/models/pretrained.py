@@ -19,7 +19,7 @@ from safetensors.numpy import save
 from ltpml_jax.errors import UserError
 from ltpml_jax.models import weight_files
 from ltpml_jax.models.classifier import Classifier, abstract_backbone
-from ltpml_jax.models.resnet import ARCHITECTURES
+from ltpml_jax.models.resnet import ARCHITECTURES, ResNet
 
 log = logging.getLogger(__name__)
 _LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
@@ -46,6 +46,11 @@ def torch_shape(ours: tuple[int, ...]) -> tuple[int, ...]:
 def from_torch(tensor: np.ndarray) -> np.ndarray:
     """A tensor of torch's layout and any float dtype in our layout, float32 (a view where nothing changes)."""
     return (tensor.transpose(2, 3, 1, 0) if tensor.ndim == 4 else tensor).astype(np.float32, copy=False)
+
+
+def to_torch(array: np.ndarray) -> np.ndarray:
+    """The inverse of `from_torch`, in the array's own dtype."""
+    return array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
 
 
 def torch_backbone(tensors: Mapping[str, np.ndarray], what: str) -> dict[str, np.ndarray]:
@@ -85,7 +90,7 @@ def save_backbone(model: Classifier, path: str | Path) -> str:
 
     Equal weights give equal bytes.
     """
-    data = save({key: np.ascontiguousarray(leaf[...]) for key, leaf in _leaves(model.backbone).items()})
+    data = save({key: np.ascontiguousarray(leaf[...]) for key, leaf in leaves(model.backbone).items()})
     Path(path).write_bytes(data)
     return hashlib.sha256(data).hexdigest()
 
@@ -103,9 +108,9 @@ def load_backbone(model: Classifier, source: str | Path) -> str:
         UserError: the file cannot be fetched or read, or its keys, shapes or dtypes are not those of the backbone
             (the model is unchanged then).
     """
-    leaves = _leaves(model.backbone)
-    naming, tensors, digest = _fitting(source, leaves)
-    for key, leaf in leaves.items():
+    own = leaves(model.backbone)
+    naming, tensors, digest = _fitting(source, own)
+    for key, leaf in own.items():
         leaf[...] = jnp.asarray(naming.convert(tensors[naming.name(key)]))
     return digest
 
@@ -118,28 +123,29 @@ def check_weights(source: str | Path, backbone: str) -> None:
     named = re.search(r"(?<![a-z_])resnet\d+", str(source)) if str(source).startswith(weight_files.PREFIX) else None
     if named and named[0] != backbone:
         raise UserError(f"{source} has weights of {named[0]}, but config.model.backbone is {backbone!r}; {_REMEDY}")
-    _fitting(source, _leaves(abstract_backbone(backbone)))
+    _fitting(source, leaves(abstract_backbone(backbone)))
 
 
-def _fitting(source: str | Path, leaves: dict[str, nnx.Variable]) -> tuple[_Naming, dict[str, np.ndarray], str]:
+def _fitting(source: str | Path, own: dict[str, nnx.Variable]) -> tuple[_Naming, dict[str, np.ndarray], str]:
     """A file's tensors, with the naming that they have and the file's sha256; raises as `load_backbone`."""
     tensors, digest = weight_files.read(weight_files.locate(source))
     naming = _OWN
     if has_torch_names(tensors):
         naming, tensors = _TORCH, torch_backbone(tensors, str(source))
-    if problems := _problems(naming, leaves, tensors):
-        fits = [name for name in ARCHITECTURES if not _problems(naming, _leaves(abstract_backbone(name)), tensors)]
+    if problems := _problems(naming, own, tensors):
+        fits = [name for name in ARCHITECTURES if not _problems(naming, leaves(abstract_backbone(name)), tensors)]
         listed = [f"these are of {fits[0]}"] if fits else problems
         raise UserError(f"{source} does not fit the backbone: {'; '.join(listed)}; {_REMEDY}")
     return naming, tensors, digest
 
 
-def _leaves(backbone: nnx.Module) -> dict[str, nnx.Variable]:
+def leaves(backbone: ResNet) -> dict[str, nnx.Variable]:
+    """A backbone's parameters and running statistics by our dotted keys."""
     return {".".join(map(str, path)): leaf for path, leaf in nnx.to_flat_state(nnx.state(backbone))}
 
 
-def _problems(naming: _Naming, leaves: dict[str, nnx.Variable], found: dict[str, np.ndarray]) -> list[str]:
-    expected = {naming.name(key): naming.shape(leaf.shape) for key, leaf in leaves.items()}
+def _problems(naming: _Naming, own: dict[str, nnx.Variable], found: dict[str, np.ndarray]) -> list[str]:
+    expected = {naming.name(key): naming.shape(leaf.shape) for key, leaf in own.items()}
     shaped = [
         f"{key} ({_describe(found[key].dtype, found[key].shape)}, expected {_describe('float32', expected[key])})"
         for key in sorted(expected.keys() & found)
