@@ -3,12 +3,13 @@
 import sys
 
 from ltpml_jax import __version__, cli
-from ltpml_jax.commands import compare, corrupt, evaluate, export, preflight, prepare, sweep, train
+from ltpml_jax.commands import compare, corrupt, evaluate, export, predict, preflight, prepare, sweep, train
 from ltpml_jax.errors import UserError, nearest
 
 COMMANDS = {
     "train": train.COMMAND,
     "evaluate": evaluate.COMMAND,
+    "predict": predict.COMMAND,
     "prepare": prepare.COMMAND,
     "corrupt": corrupt.COMMAND,
     "preflight": preflight.COMMAND,

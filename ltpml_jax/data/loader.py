@@ -187,6 +187,17 @@ def validation_batches(config: Config, task: Task, mesh: Mesh) -> Feed:
     return _in_order(config, task.held_out, task.validation, mesh)
 
 
+def familiar_batches(config: Config, task: Task, mesh: Mesh) -> tuple[Feed, int, str]:
+    """Images as those trained on: the held-out ones, or, where none are, at most 5,000 that train; how many, and which.
+
+    A validation split of the dataset's own is left aside: its classes may be as frequent as those of test.
+    """
+    held, every = task.held_out is task.dataset.train and len(task.validation) > 0, -(-len(task.train) // 5000)
+    rows = task.validation if held else task.train[::every]
+    feed = _in_order(config, task.dataset.train, rows, mesh)
+    return feed, len(rows), f"{len(rows)} {'held-out' if held else 'training'} images"
+
+
 def test_batches(config: Config, task: Task, mesh: Mesh) -> Feed:
     """The test images, each once."""
     return _in_order(config, task.dataset.test, np.arange(len(task.dataset.test.labels)), mesh)

@@ -9,7 +9,7 @@ import orbax.checkpoint as ocp
 from ltpml_jax.data import loader
 from ltpml_jax.data.labels import LabelState, class_counts, is_clean
 from ltpml_jax.data.task import origin
-from ltpml_jax.evaluation import label_quality, predictions_file, report
+from ltpml_jax.evaluation import expected_thresholds, label_quality, predictions_file, report
 from ltpml_jax.evaluation.metrics import Scores, average_precision, scores
 from ltpml_jax.evaluation.prediction import predict_all, read_rows
 from ltpml_jax.evaluation.predictions_file import Predictions
@@ -26,7 +26,7 @@ class Outcome(NamedTuple):
     """Scores and precision (AP in percent float [C], NaN where undefined) by checkpoint; quality, or why it is not.
 
     left_out: test images that could not be read; outputs: of the last checkpoint, by prediction logits float32 [n, C]
-    with rows of NaN for those; step: of that checkpoint.
+    with rows of NaN for those; step: of that checkpoint; thresholds: float64 [C] of it, and of which images they are.
     """
 
     scores: dict[str, Scores]
@@ -35,6 +35,8 @@ class Outcome(NamedTuple):
     left_out: int
     outputs: dict[str, np.ndarray]
     step: int
+    thresholds: np.ndarray
+    images: str
 
 
 def conclude(run: Experiment, manager: ocp.CheckpointManager) -> dict[str, Scores]:
@@ -56,7 +58,7 @@ def conclude(run: Experiment, manager: ocp.CheckpointManager) -> dict[str, Score
 
 
 def keep_outputs(run: Experiment, found: Outcome) -> None:
-    """Write the outputs of the last checkpoint on the test images; for one process of a run to call."""
+    """Write the outputs of the last checkpoint on the test images, and thresholds; for one process of a run to call."""
     test, ids = run.task.dataset.test, []
     for row in range(len(test.labels)):
         try:
@@ -65,6 +67,8 @@ def keep_outputs(run: Experiment, found: Outcome) -> None:
             ids.append(f"record {row}, which cannot be read")
         watchdog.beat(f"id of test image {row}")
     predictions_file.save(run.workdir, Predictions(np.array(ids), test.labels, found.outputs, "last", found.step))
+    names = run.task.dataset.class_names
+    expected_thresholds.save(run.workdir, names, found.thresholds, found.step, found.images)
 
 
 def show(run: Experiment, manager: ocp.CheckpointManager) -> Outcome:
@@ -90,7 +94,7 @@ def show_classes(run: Experiment, found: Outcome) -> None:
 def assess(run: Experiment, manager: ocp.CheckpointManager) -> Outcome:
     """Scores of the last and, where it is another, the best checkpoint; label quality of the last."""
     last, best = checkpoints.newest(manager), manager.best_step()
-    found = Outcome({}, {}, NO_LABELS, 0, {}, last)
+    found = Outcome({}, {}, NO_LABELS, 0, {}, last, np.zeros(0), "")
     steps = {"last": last} if best is None or best == last else {"last": last, "best": best}
     for which, step in steps.items():
         state = open_checkpoint(run, manager, step).state
@@ -102,6 +106,8 @@ def assess(run: Experiment, manager: ocp.CheckpointManager) -> Outcome:
             found = found._replace(left_out=left_out)
         if which == "last":
             found = found._replace(quality=corrected_labels(run, state), outputs=outputs)
+            thresholds, images = choose_thresholds(run, state)
+            found = found._replace(thresholds=thresholds, images=images)
     return found
 
 
@@ -114,6 +120,15 @@ def test_outputs(run: Experiment, state: TrainState) -> dict[str, np.ndarray]:
     """Logits float32 [n, C] of the test images by prediction; rows of NaN for those that could not be read."""
     feed = loader.test_batches(run.config, run.task, run.mesh)
     return predict_all(run.predict, evaluated(state), state.rest, feed, len(run.task.dataset.test.labels))
+
+
+def choose_thresholds(run: Experiment, state: TrainState) -> tuple[np.ndarray, str]:
+    """The headline's `expected_thresholds` float64 [C], and which images they are made of."""
+    feed, count, images = loader.familiar_batches(run.config, run.task, run.mesh)
+    outputs = predict_all(run.predict, evaluated(state), state.rest, feed, count)
+    logits, prior = next(iter(outputs.values())), run.task.prior
+    share = np.asarray(prior.class_count) / np.asarray(prior.train_size)
+    return expected_thresholds.expected(expected_thresholds.scores(logits[read_rows(logits)]), share), images
 
 
 def judge(run: Experiment, logits: np.ndarray) -> tuple[Scores, np.ndarray, int]:

@@ -1,0 +1,66 @@
+"""thresholds.json of a work directory: from which score on a class counts as present, without any true label.
+
+A run estimates from its labels what share of the images has a class (class_counts of model.json). The threshold of the
+class is the score that this share of images exceeds, among images as the network was trained on: those that were held
+out of training or, where none were, the training images themselves. It depends on no image that is predicted later, so
+that an image has the same labels in any company.
+
+A JSON object: `format`, `step` of the checkpoint, `images` (how many, and which), `thresholds` by class.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
+
+from ltpml_jax.errors import UserError
+from ltpml_jax.runtime.files import write_atomic
+
+FILE = "thresholds.json"
+FORMAT = 1
+MAKE = (
+    "finish its run, make it with `ltpml evaluate --workdir={} --predictions` where the dataset is, or give "
+    "--threshold=0.5"
+)
+
+
+def scores(logits: np.ndarray) -> np.ndarray:
+    """Scores float32 [n, C] in [0, 1] of logits [n, C]: the sigmoid."""
+    return expit(np.asarray(logits, np.float64)).astype(np.float32)
+
+
+def expected(found: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Thresholds float64 [C] that round(share [C] * n) of n scores [n, C] are above, ties left out.
+
+    They lie halfway between the last score that is let through and the next; where none is let through, at the highest.
+    """
+    ordered = np.sort(np.asarray(found, np.float64), 0)[::-1]
+    passing = np.rint(np.clip(share, 0, 1) * len(ordered)).astype(np.int64)
+    padded = np.concatenate([ordered[:1], ordered, np.zeros_like(ordered[:1])])  # scores above 0 are all let through
+    columns = np.arange(ordered.shape[1])
+    return (padded[passing, columns] + padded[passing + 1, columns]) / 2
+
+
+def save(workdir: Path, class_names: tuple[str, ...], thresholds: np.ndarray, step: int, images: str) -> None:
+    """Write thresholds.json, whole or not at all; UserError where it cannot be written."""
+    values = dict(zip(class_names, thresholds.tolist(), strict=True))
+    record = {"format": FORMAT, "step": step, "images": images, "thresholds": values}
+    path = workdir / FILE
+    try:
+        write_atomic(path, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}); make room there, and try again.") from None
+
+
+def load(workdir: Path) -> tuple[dict[str, Any], int]:
+    """The thresholds by class of a work directory, and the step; UserError where they are missing or damaged."""
+    path = workdir / FILE
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return dict(record["thresholds"]), int(record["step"])
+    except OSError:
+        raise UserError(f"There is no {FILE} in {workdir}; {MAKE.format(workdir)}.") from None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{path} is damaged ({error}); {MAKE.format(workdir)}.") from None

@@ -1,0 +1,81 @@
+"""Which images are meant: files, folders, or tables with a column of paths."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from ltpml_jax.data.readers import text_table
+from ltpml_jax.data.readers.text_table import Table
+from ltpml_jax.errors import UserError
+
+PATH_COLUMNS = ("path", "filename", "file_name", "image", "image_name", "Path", "ImageID")
+TABLES = (".csv", ".parquet")
+# Of the images that a folder is searched for; a file that is named itself may end as it likes.
+IMAGES = (".avif", ".bmp", ".dib", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".ras",
+          ".sr", ".tif", ".tiff", ".webp")  # fmt: skip
+
+
+class Images(NamedTuple):
+    """places: where each image lies, by its name in the output, in order; notes: lines on how the inputs were read."""
+
+    places: dict[str, Path]
+    notes: list[str]
+
+
+def find(inputs: Iterable[str], images: str = "") -> Images:
+    """The images of all inputs, each once.
+
+    A file is called as it was given, one in a folder by the folder and the way to it, one in a table as the table
+    writes it; relative paths in a table lie below `images`, or beside the table where that is "". Folders are searched
+    to any depth, sorted; hidden files and files that end in none of IMAGES are left out.
+
+    Raises:
+        UserError: an input does not exist or holds no image, a table has no column of paths or several, or two images
+            have one name.
+    """
+    places: dict[str, Path] = {}
+    notes: list[str] = []
+    for one in (Path(name).expanduser() for name in inputs):
+        some = False
+        for name, place in _of(one, images, notes):
+            some = True
+            if places.setdefault(name, place) != place:
+                both = f"{places[name]} and {place}"
+                raise UserError(f"Two images are called {name!r} ({both}); predict them one after the other.")
+        if not some:
+            raise UserError(f"There is no image in {one}; name image files, folders with some, or a table of paths.")
+    return Images(places, notes)
+
+
+def path_column(table: Table) -> str:
+    """The one of PATH_COLUMNS that a table has; UserError where it has none or several."""
+    there = [name for name in PATH_COLUMNS if name in table.columns]
+    if len(there) == 1:
+        return there[0]
+    if there:
+        what = f"several columns of paths ({', '.join(there)})"
+    else:
+        what = f"none of the columns {', '.join(PATH_COLUMNS)}"
+    raise UserError(f"The table {table.path} has {what}; keep one, for the paths of the images.")
+
+
+def _of(place: Path, images: str, notes: list[str]) -> Iterator[tuple[str, Path]]:
+    if place.is_dir():
+        inside = (path for path in place.rglob("*") if path.suffix.lower() in IMAGES and not path.name.startswith("."))
+        yield from ((str(path), path) for path in sorted(inside) if path.is_file())
+    elif not place.exists():
+        raise UserError(f"There is no file or folder {place}; name images, folders, or a table of paths.")
+    elif place.suffix.lower() in TABLES:
+        yield from _of_table(place, images, notes)
+    else:
+        yield str(place), place
+
+
+def _of_table(place: Path, images: str, notes: list[str]) -> Iterator[tuple[str, Path]]:
+    table = text_table.read(str(place))
+    column, home = path_column(table), Path(images).expanduser() if images else place.parent
+    notes.append(f"{place}: paths are in the column {column!r}, relative to {home}.")
+    for row, name in enumerate(table.text(column).to_pylist()):
+        if not name:
+            raise UserError(f"{table.place(row)} names no image; fill in the column {column!r}.")
+        yield name, home / name
