@@ -23,7 +23,7 @@ from ltpml_jax.data.readers.text_table import SEPARATOR, Table
 from ltpml_jax.errors import UserError
 
 _ABOUT_IMAGE = ("path", "id", "split", "annotator")
-_SPELLINGS = {
+SPELLINGS = {
     "1": LabelState.POSITIVE,
     "0": LabelState.NEGATIVE,
     "?": LabelState.CANDIDATE,
@@ -76,14 +76,14 @@ def _class_column(table: Table, name: str) -> np.ndarray:
     """States int8 [N] of a column of 1, 0, ? and nothing."""
     cells = table.text(name).dictionary_encode()
     values = cells.dictionary.to_pylist()
-    wrong = np.array([value.lower() not in _SPELLINGS for value in values])[cells.indices]
+    wrong = np.array([value.lower() not in SPELLINGS for value in values])[cells.indices]
     if wrong.any():
         row = int(wrong.argmax())
         raise UserError(
             f"{table.place(row)}: {cells[row].as_py()!r} in the column {name!r} is none of 1 (positive), 0 (negative), "
             f"? (candidate) and nothing (unknown); correct it, or take the column out if it is no class."
         )
-    return np.array([_SPELLINGS[value.lower()] for value in values], np.int8)[cells.indices]
+    return np.array([SPELLINGS[value.lower()] for value in values], np.int8)[cells.indices]
 
 
 def _splits(table: Table, images: str, states: np.ndarray) -> dict[str, ListedSplit]:
@@ -169,6 +169,7 @@ COLUMNS = {
     "negative": LabelState.NEGATIVE,
     "unknown": LabelState.UNKNOWN,
 }
+RESERVED = (*_ABOUT_IMAGE, *COLUMNS)  # names that a column of one class cannot have
 # Columns of lists by name: row and code int64 [E] of each entry, and the class name of each code.
 Entries = dict[str, tuple[np.ndarray, np.ndarray, list[str]]]
 
