@@ -67,13 +67,13 @@ class Table:
         return column
 
 
-def read(path: str) -> Table:
-    """Reads a Parquet file, or a CSV file: UTF-8 with or without BOM, commas, a header, any line ends.
+def read(path: str, flag: str = "--csv") -> Table:
+    """Reads a Parquet file, or a CSV file, that `flag` names: UTF-8 with or without BOM, commas, a header.
 
     Raises:
         UserError: the file cannot be read, is neither, or two of its columns have one name.
     """
-    content = common.read_bytes(path, "--csv")
+    content = common.read_bytes(path, flag)
     try:
         columns, names = _parquet(content) if content.startswith(_PARQUET) else _csv(content)
     except (pa.ArrowException, UnicodeDecodeError, csv.Error, StopIteration, OSError) as error:
