@@ -18,6 +18,7 @@ def get_config(argument: str = "") -> Config:
     config = default_config()
     config.data.name = "digits_mlt"
     apply_labels(config, wanted)
+    config.method.name = wanted.method
     config.data.image_size = 64
     config.data.validation = 0.0 if wanted.reference else 0.1
     config.data.priors = "oracle" if wanted.reference else "estimated"

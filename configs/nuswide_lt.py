@@ -1,8 +1,13 @@
-"""NDLP on NUS-WIDE-LT; the argument is the partial rate, 0.05 in the paper, `,reference` for its released code.
+"""NDLP, or another method, on NUS-WIDE-LT, under partial or other labels.
+
+The argument is the partial rate, 0.05 in NDLP's paper, with `,reference` for its released code; other noise and
+methods (`ltpml_jax/recipes`) as below.
 
 ltpml prepare --dataset=nuswide_lt --appendix=APPENDIX --images=DATA
 ltpml train --config=configs/nuswide_lt.py:0.05 --workdir=runs/nuswide
 ltpml train --config=configs/nuswide_lt.py:0.05,reference --workdir=runs/nuswide_reference
+ltpml train --config=configs/nuswide_lt.py:missing=0.4,method=comic --workdir=runs/nuswide_comic
+ltpml train --config=configs/nuswide_lt.py:left=0.75,method=cls --workdir=runs/nuswide_cls
 
 Published for NDLP, with the true counts and lists (mAP in %, Total, Head / Medium / Tail):
 0.05: 29.43, 33.04 / 23.31 / 51.78. This project has not run it on the photographs.
@@ -15,6 +20,7 @@ plain ResNet-50 in TF32), and about 4 GB of its memory at batch 32.
 from ltpml_jax.config import default_config
 from ltpml_jax.methods.settings import Config
 from ltpml_jax.recipes.argument import apply_labels, parse_argument
+from ltpml_jax.recipes.published import apply_method
 
 
 def get_config(argument: str = "") -> Config:
@@ -33,4 +39,5 @@ def get_config(argument: str = "") -> Config:
     config.db.neg_scale = 2.0
     config.db.map_theta = 0.2
     config.ndlp.gamma = 2.0
+    apply_method(config, wanted, "nuswide")
     return config

@@ -141,7 +141,7 @@ def announce(run: Experiment) -> None:
     if processes.is_first():
         overview = parameter_overview.get_parameter_overview(trained, include_stats=False)
         (run.workdir / PARAMETERS).write_text(f"{overview}\n")
-        model_file.save(run)
+    processes.together(lambda: model_file.save(run) if processes.is_first() else None)
     log.info("Metrics, checkpoints and results go to %s", run.workdir)
 
 

@@ -246,6 +246,10 @@ def test_own_data_wants_the_name_of_a_dataset():
     config = own_data.get_config("mine")
     validate(config)
     assert config.data.name == "mine" and config.data.partial_rate == 0
+    assert (config.method.name, config.data.unknown) == ("noise_model", "unknown")
+    other = own_data.get_config("mine,method=ndlp")
+    validate(other)
+    assert (other.data.name, other.method.name, other.data.unknown) == ("mine", "ndlp", "candidate")
 
 
 def test_settings_of_a_method_that_do_not_fit_the_run_are_refused():

@@ -31,10 +31,11 @@ def run(values: Any) -> None:
 
     from ltpml_jax.evaluation import model_file, outcome
     from ltpml_jax.experiment import build_experiment
-    from ltpml_jax.runtime import checkpoints
+    from ltpml_jax.runtime import checkpoints, compile_cache
     from ltpml_jax.runtime.files import sole_run
     from ltpml_jax.state import make_mesh
 
+    compile_cache.enable()
     opened = build_experiment(config, workdir, make_mesh(jax.local_devices()[:1]), pretrained=False)
     with checkpoints.open_manager(workdir, read_only=True) as manager:
         found = outcome.show(opened, manager)

@@ -153,12 +153,12 @@ def _report(runs: list[SweepRun], out: Path, failed: dict[str, str], came: int) 
     """Print what came of the sweep."""
     done = [out / one.name for one in runs if finished(out / one.name)]
     print(f"{len(done)} of {len(runs)} runs are finished; {out / FILE} lists all.")
+    for name, why in failed.items():
+        print(f"FAILED: {name}, {why} (all of it: {out / name / OUTPUT})")
     if came:
         print(f"{signal.Signals(came).name} stopped the sweep; the same command resumes it.")
     elif done:
         _print_table(done)
-    for name, why in failed.items():
-        print(f"FAILED: {name}, {why} (all of it: {out / name / OUTPUT})")
 
 
 def _print_table(workdirs: list[Path]) -> None:

@@ -1,4 +1,4 @@
-"""Label tables that are made when asked for, a few rows at a time: no process holds all of a large one."""
+"""Label tables that are made when asked for, a few rows at a time: no process holds more than bits of a large one."""
 
 import hashlib
 import mmap
@@ -35,6 +35,30 @@ def draw_candidates(states: np.ndarray, rows: np.ndarray, rate: float, seed: int
     return np.where(listed(states) | flipped, LabelState.CANDIDATE, states).astype(np.int8)
 
 
+class DrawnCandidates:
+    """The candidate sets of a split of M images: a row is drawn when it is first asked for, and kept as bits.
+
+    Drawing is the dear part of a start (2e9 random numbers for 2e6 images and 1000 classes); the bits take M C / 8
+    bytes once all rows were asked for.
+    """
+
+    def __init__(self, states: np.ndarray, rate: float, seed: int) -> None:
+        """Nothing is drawn yet; arguments as of `draw_candidates`, states int8 [M, C]."""
+        self.states, self.rate, self.seed = states, rate, seed
+        self.known = np.zeros(len(states), bool)
+        self.bits = np.zeros((len(states), -(-states.shape[1] // 8)), np.uint8)  # memory that is not touched costs none
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        """Rows int64 [n] of the split, int8 [n, C] of LabelState; raises as `draw_candidates`."""
+        new = rows[~self.known[rows]]
+        if len(new):
+            drawn = draw_candidates(self.states[new], new, self.rate, self.seed)
+            self.bits[new] = np.packbits(drawn == LabelState.CANDIDATE, axis=1)
+            self.known[new] = True  # after the bits: another thread may read them from here on
+        there = np.unpackbits(self.bits[rows], axis=1, count=self.states.shape[1]).view(bool)
+        return np.where(there, LabelState.CANDIDATE, self.states[rows]).astype(np.int8)
+
+
 # What an unknown label becomes, by config.data.unknown.
 UNKNOWN_AS = {
     "candidate": LabelState.CANDIDATE,
@@ -53,10 +77,13 @@ class LabelRows:
     def __init__(self, states: np.ndarray, rows: np.ndarray, unknown: str, rate: float = 0.0, seed: int = 0) -> None:
         """states int8 [M, C] of LabelState; rows int64 [N], which of them."""
         self.states, self.rows, self.unknown, self.rate, self.seed = states, rows, unknown, rate, seed
+        self.drawn = DrawnCandidates(states, rate, seed) if rate else None
 
     def of(self, rows: np.ndarray) -> "LabelRows":
-        """The labels of some of these images, numbered anew from 0."""
-        return LabelRows(self.states, self.rows[rows], self.unknown, self.rate, self.seed)
+        """The labels of some of these images, numbered anew from 0; what is drawn is shared."""
+        part = LabelRows(self.states, self.rows[rows], self.unknown, self.rate, self.seed)
+        part.drawn = self.drawn
+        return part
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -70,9 +97,7 @@ class LabelRows:
     def __getitem__(self, index: slice | np.ndarray) -> np.ndarray:
         """Some rows, int8 [n, C]."""
         rows = self.rows[index]
-        states = np.array(self.states[rows], np.int8)
-        if self.rate:
-            states = draw_candidates(states, rows, self.rate, self.seed)
+        states = np.array(self.states[rows], np.int8) if self.drawn is None else self.drawn[rows]
         states[states == LabelState.UNKNOWN] = UNKNOWN_AS[self.unknown]
         return states
 
@@ -116,7 +141,7 @@ class LabelRows:
 
     def __getstate__(self) -> dict[str, Any]:
         """What travels to another process: the name of a memory-mapped file instead of what is in it."""
-        kept = dict(vars(self))
+        kept = {name: value for name, value in vars(self).items() if name != "drawn"}
         states = self.states
         if isinstance(states, np.memmap) and isinstance(states.base, mmap.mmap):
             kept["states"] = (states.filename, states.dtype, states.offset, states.shape)
@@ -128,6 +153,7 @@ class LabelRows:
             name, dtype, offset, shape = kept["states"]
             kept = kept | {"states": np.memmap(name, dtype, "r", offset, shape)}
         vars(self).update(kept)
+        self.drawn = DrawnCandidates(self.states, self.rate, self.seed) if self.rate else None
 
 
 class ClassLists:

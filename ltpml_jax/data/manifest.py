@@ -20,11 +20,10 @@ from etils import epath
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from ltpml_jax.data import prepared
 from ltpml_jax.data.labels import LabelState, blocks
 from ltpml_jax.data.writing.locations import check_reachable, is_remote, measure
 from ltpml_jax.errors import UserError
-from ltpml_jax.runtime.files import replacing
+from ltpml_jax.runtime.files import cache_home, replacing
 
 SUFFIX = ".safetensors"
 _KEY = "ltpml_jax"  # one entry, as safetensors writes several in an order of chance
@@ -189,7 +188,7 @@ def _command(path: Path) -> str:
 
 def _cache() -> Path:
     """Where copies of manifests of other machines lie."""
-    place = prepared.cache_home() / "manifests"
+    place = cache_home() / "manifests"
     place.mkdir(parents=True, exist_ok=True)
     return place
 

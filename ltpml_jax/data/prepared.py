@@ -8,7 +8,6 @@ of an embedded dataset, OUT/NAME/1.0.0/, has the same files.
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from etils import epath
 from ltpml_jax.data.labels import GROUPS, LabelState
 from ltpml_jax.data.writing.locations import check_reachable, is_remote, measure
 from ltpml_jax.errors import UserError
+from ltpml_jax.runtime.files import cache_home
 
 DATASET = "lt_pml"  # the TFDS name of all prepared datasets; each is a config of it
 VERSION = "1.0.0"
@@ -136,11 +136,6 @@ def cached(folder: epath.Path, metadata: dict[str, Any]) -> epath.Path:
         except OSError:  # another process was quicker
             shutil.rmtree(scratch)
     return epath.Path(copy)
-
-
-def cache_home() -> Path:
-    """Where this package keeps copies of what lies elsewhere."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ltpml_jax"
 
 
 def _damaged(folder: epath.Path, what: str, remedy: str) -> str:

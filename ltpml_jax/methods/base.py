@@ -72,11 +72,11 @@ class Blocks(NamedTuple):
     """What a method's network is made of, from the model section of the config.
 
     classifier: number -> a classifier; backbone: number -> a backbone (images -> features [B, h, w, F], with F as its
-    attribute `features`; `stages` -> the outputs of all stages); both with the pretrained weights of the config, and
-    with random weights of their own for each number; pair: two classifiers, which return (logits, logits). classes: C;
-    seed: for what the method adds; prior: what is known of the classes. A module of the method's own keeps backbones
-    under the name `backbone`, so that frozen stages are found, and under `frozen` what is not to train. The first
-    classifier starts from the run in config.model.start_from, where that names one.
+    attribute `features`; its `stages` gives what every stage gives, with their F in `stage_features`); both with the
+    pretrained weights of the config, and with random weights of their own for each number; pair: two classifiers, which
+    return (logits, logits). classes: C; seed: for what the method adds; prior: what is known of the classes. A module
+    of the method's own keeps backbones under the name `backbone`, so that frozen stages are found, and under `frozen`
+    what is not to train. The first classifier starts from the run in config.model.start_from, where that names one.
     """
 
     classifier: Callable[[int], Any]

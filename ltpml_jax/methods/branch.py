@@ -34,10 +34,9 @@ class FixedBranch(nnx.Module):
     """A classifier, and beside it a linear one on the pooled stages of a backbone that does not train."""
 
     def __init__(self, network: Any, fixed: Any, classes: int, dropout: float):
-        """Puts the two together; the branch starts at 0. `fixed` has `stages`, as a ResNet."""
+        """Puts the two together; the branch starts at 0. `fixed` is like a ResNet."""
         self.network, self.frozen = network, fixed
-        widths = (stage.shape[-1] for stage in jax.eval_shape(lambda: _stages(fixed, jnp.zeros((1, 64, 64, 3)))))
-        width, rngs = 2 * sum(widths), nnx.Rngs(0)
+        width, rngs = 2 * sum(fixed.stage_features), nnx.Rngs(0)
         self.norm = nnx.BatchNorm(width, momentum=0.9, use_bias=False, use_scale=False, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)  # gets its key in the call, so that the model holds no rng state
         self.linear = nnx.Linear(width, classes, kernel_init=nnx.initializers.zeros, rngs=rngs)
@@ -52,15 +51,12 @@ class FixedBranch(nnx.Module):
     ) -> tuple[jax.Array, jax.Array]:
         """Logits float32 [B, C] of the classifier and of the branch; arguments as of a classifier."""
         keys = (None, None) if dropout_key is None else jax.random.split(dropout_key)
-        pooled = jnp.concatenate([part for stage in _stages(self.frozen, images) for part in _pool(stage)], 1)
+        stages = self.frozen.stages(images, train=False, mask=None)
+        pooled = jnp.concatenate([part for stage in stages for part in _pool(stage)], 1)
         rows = None if mask is None else mask[:, None]
         features = self.norm(pooled, use_running_average=not train, mask=rows)
         features = self.dropout(features, deterministic=not train, rngs=keys[1])
         return self.network(images, train=train, mask=mask, dropout_key=keys[0]), self.linear(features)
-
-
-def _stages(fixed: Any, images: jax.Array) -> list[jax.Array]:
-    return fixed.stages(images, train=False, mask=None)
 
 
 def _pool(stage: jax.Array) -> tuple[jax.Array, jax.Array]:

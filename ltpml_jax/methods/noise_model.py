@@ -14,21 +14,24 @@ step (Patrini et al., CVPR 2017, "forward"; Natarajan et al., NeurIPS 2013). Kin
 
 What identifies the rates. q: column sums and the long tail (methods/priors.py), one q for all classes. The number of
 positives n_j: the column sum given q. r: the labels of a class say nothing of it, as any r in [0, 1) fits equally well
-with n_j / (1 - r) positives; the share of images without any positive identifies it if every image has one at least
-and a Poisson number of others (`priors.estimate_missing_rate`), else it must be given. Rates by class q_j: not
+with n_j / (1 - r) positives. A class that has known negatives is assumed to lack labels at random, so that its unknown
+ones say nothing. Of classes without any, the share of images without a positive identifies r if every image has one
+at least and a Poisson number of others (`priors.estimate_missing_rate`), else r must be given; beside candidates it
+is taken for 0. Rates by class q_j: not
 identified beside n_j by column sums, nor by a network that is free to fit p; one q is assumed, and where rarer classes
 have more false candidates, their n_j come out too large. That states depend on the class and not on the image is
 assumed throughout.
 """
 
-from typing import Annotated, NamedTuple
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from ltpml_jax.methods.base import Blocks, Context, Forward, Method, Pass, Plan
 from ltpml_jax.methods.branch import FixedBranch, Offset
-from ltpml_jax.methods.priors import CANDIDATE, POSITIVE, UNKNOWN, Prior
+from ltpml_jax.methods.priors import CANDIDATE, HIGHEST_MISSING, NEGATIVE, POSITIVE, UNKNOWN, Prior
 from ltpml_jax.methods.settings import BELOW_ONE, SHARE, between, one_of
 
 
@@ -58,8 +61,9 @@ def label_model(prior: Prior, settings: NoiseSettings) -> LabelModel:
     1 / N or more where the model says that they can be.
     """
     size, seen, q = (jnp.asarray(leaf) for leaf in (prior.train_size, prior.class_count, prior.flip_rate))
-    missing = jnp.asarray(prior.missing_rate)
     states = jnp.zeros((4, *seen.shape)) if prior.state_count is None else jnp.asarray(prior.state_count)
+    at_random = jnp.minimum(states[UNKNOWN] / size, HIGHEST_MISSING)
+    missing = jnp.where(states[NEGATIVE] > 0, at_random, prior.missing_rate)
     if settings.rates == "given":
         columns = seen * (1 - q) + q * size if prior.state_count is None else states[POSITIVE] + states[CANDIDATE]
         q, missing = (jnp.asarray(rate, seen.dtype) for rate in (settings.flip_rate, settings.missing_rate))
@@ -105,39 +109,49 @@ def logit(probability: jax.Array) -> jax.Array:
     return jnp.log(probability) - jnp.log1p(-probability)
 
 
+def predictions(share: float) -> dict[str, Callable[[Any], jax.Array]]:
+    """By name, what the network returns -> logits [B, C]: with a branch the mean first, whose share `share` is."""
+    if not share:
+        return {"network": lambda logits: logits}
+    return {
+        "mean": lambda logits: (1 - share) * logits[0] + share * logits[1],
+        "trained": lambda logits: logits[0],
+        "fixed": lambda logits: logits[1],
+    }
+
+
+def network(blocks: Blocks, settings: NoiseSettings) -> Offset:
+    """A classifier, with the branch beside it where the settings want one; logits start at the class frequencies."""
+    made = blocks.classifier(0)
+    if settings.branch:
+        made = FixedBranch(made, blocks.backbone(0), blocks.classes, settings.branch_dropout)
+    return Offset(made, logit(label_model(blocks.prior, settings).frequency))
+
+
 def noise_model(settings: NoiseSettings, plan: Plan) -> Method:
-    """Assemble the method: one pass; it keeps the posterior of every image's last visit, [N, C], as beliefs."""
-    share = settings.branch
+    """Assemble the method: one pass; it keeps the posterior of every image's last visit, [N, C], as beliefs.
 
-    def network(blocks: Blocks) -> Offset:
-        offset = logit(label_model(blocks.prior, settings).frequency)
-        if not share:
-            return Offset(blocks.classifier(0), offset)
-        return Offset(
-            FixedBranch(blocks.classifier(0), blocks.backbone(0), blocks.classes, settings.branch_dropout), offset
-        )
-
-    def mean(logits: jax.Array) -> jax.Array:
-        return (1 - share) * logits[0] + share * logits[1]
+    Classifier and branch learn by their own likelihood each; evaluation and beliefs take the mean of their logits.
+    """
+    named = predictions(settings.branch)
+    headline = next(iter(named.values()))
 
     def init(states: jax.Array, prior: Prior):
         model = label_model(prior, settings)
         return model, posterior(logit(model.frequency)[None], states, model)
 
     def likelihood(forward: Forward, context: Context, carry: None):
-        logits, stats = forward(context.images, None, context.keys.dropout)
-        each = logits if share else (logits,)
-        losses = [negative_log_likelihood(one, context.states, context.shared) for one in each]
-        belief = posterior(mean(logits) if share else logits, context.states, context.shared)
-        weighed = [(loss * context.shared.weight[None]).mean() for loss in losses]
-        return sum(weighed, start=jnp.zeros(())), (jax.lax.stop_gradient(belief), stats)
+        model: LabelModel = context.shared
+        outputs, stats = forward(context.images, None, context.keys.dropout)
+        losses = [negative_log_likelihood(one, context.states, model) for one in jax.tree.leaves(outputs)]
+        loss = sum([(each * model.weight[None]).mean() for each in losses], start=jnp.zeros(()))
+        return loss, (jax.lax.stop_gradient(posterior(headline(outputs), context.states, model)), stats)
 
-    method = Method(
+    return Method(
         init=init,
         passes=(Pass(likelihood),),
         update=lambda context, belief: (context.shared, belief, {"present": belief.sum(-1).mean()}),
-        network=network,
+        network=lambda blocks: network(blocks, settings),
+        predictions=named,
         beliefs=lambda shared, rows: (rows, (rows > 0.5).astype(rows.dtype)),
     )
-    parts = {"mean": mean, "trained": lambda logits: logits[0], "fixed": lambda logits: logits[1]}
-    return method._replace(predictions=parts) if share else method

@@ -22,7 +22,7 @@ FREQUENCIES = 120  # log-spaced class frequencies between 1/N and 1
 LOWEST_END, HIGHEST_START = 0.1, 30  # the tail ends somewhere above 10 % of the images, starts below 30 of them
 ENDS = 8  # choices of either end
 HIGHEST_MISSING = 0.99  # of the estimates of a missing rate
-POSITIVE, CANDIDATE, UNKNOWN = 1, 2, 3  # of LabelState, which lies a layer above
+NEGATIVE, POSITIVE, CANDIDATE, UNKNOWN = range(4)  # of LabelState, which lies a layer above
 
 
 class Prior(NamedTuple):

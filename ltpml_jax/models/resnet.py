@@ -101,7 +101,9 @@ class ResNet(nnx.Module):
         self.layer2 = _stage(architecture, 1, rngs)
         self.layer3 = _stage(architecture, 2, rngs)
         self.layer4 = _stage(architecture, 3, rngs)
-        self.features = architecture.widths[-1] * architecture.block.expansion
+        widths = (width * architecture.block.expansion for width in architecture.widths)
+        self.stage_features = (architecture.stem_width, *widths)
+        self.features = self.stage_features[-1]
 
     def __call__(self, images: Array, *, train: bool, mask: Array | None) -> Array:
         """Features of normalised images.
@@ -117,7 +119,7 @@ class ResNet(nnx.Module):
         return self.stages(images, train=train, mask=mask)[-1]
 
     def stages(self, images: Array, *, train: bool, mask: Array | None) -> list[Array]:
-        """What stem and stages return, [B, h, w, F] each, the last as of a call; arguments as of a call."""
+        """What stem and stages return, [B, h, w, F] F of `stage_features`; the last, and arguments, as of a call."""
         compute = self._stage_compute(1, train)  # the stem freezes with the first stage
         x = relu(conv_norm(self.conv1, self.bn1, images.astype(compute.dtype), compute, mask))
         outputs = [max_pool(x) if self.stem_pool else x]

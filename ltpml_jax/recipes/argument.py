@@ -14,11 +14,12 @@ GRAMMAR = (
 
 
 class Argument(NamedTuple):
-    """How labels are corrupted (data.noise and its rates), the method, and whether `reference` was asked for."""
+    """How labels are corrupted (data.noise and its fields), the method, and whether `reference` was asked for."""
 
     noise: str = "partial"
     partial_rate: float = 0.0
     missing_rate: float = 0.0
+    drop_empty: bool = False
     method: str = "ndlp"
     reference: bool = False
 
@@ -26,8 +27,9 @@ class Argument(NamedTuple):
 def parse_argument(text: str, partial_rate: float) -> Argument:
     """The argument of a config file, words with commas between them; `partial_rate` where it names no noise.
 
-    One word at most says how labels are corrupted: a number (the partial rate), `tail_biased=RATE`, `missing=SHARE`
-    (of the positives that are dropped), `left=SHARE` (1 - missing) or `single` (one positive an image). `method=NAME`
+    One word at most says how labels are corrupted: a number (the partial rate), `tail_biased=RATE`, `missing=SHARE` (of
+    the positives that are dropped, and images without any left out, as COMIC's PLT-MLC has it), `left=SHARE` (of the
+    positives that stay, and so does every image, as CLS has it) or `single` (one positive an image). `method=NAME`
     chooses the method, `reference` the released code's recipe. Raises UserError for anything else.
     """
     words = [word.strip() for word in text.split(",")] if text else []
@@ -49,6 +51,7 @@ def apply_labels(config: Config, wanted: Argument) -> None:
     config.data.noise = wanted.noise
     config.data.partial_rate = wanted.partial_rate
     config.data.missing_rate = wanted.missing_rate
+    config.data.drop_empty = wanted.drop_empty
     if wanted.noise in ("missing", "single"):
         config.data.unknown = "unknown"
 
@@ -65,7 +68,7 @@ def _noise(word: str) -> Argument:
         return Argument(partial_rate=share)
     known = {
         "tail_biased": Argument("tail_biased", partial_rate=share),
-        "missing": Argument("missing", missing_rate=share),
+        "missing": Argument("missing", missing_rate=share, drop_empty=True),
         "left": Argument("missing", missing_rate=share),
     }
     if name not in known:

@@ -15,6 +15,11 @@ AnyPath = TypeVar("AnyPath", Path, epath.Path)
 LOCK = ".lock"  # the name of a folder's lock file, which stays there
 
 
+def cache_home() -> Path:
+    """Where this package keeps what it can make or fetch again: $XDG_CACHE_HOME/ltpml_jax, or ~/.cache/ltpml_jax."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ltpml_jax"
+
+
 @contextlib.contextmanager
 def replacing(path: AnyPath) -> Iterator[AnyPath]:
     """Yield a path beside `path` to write to; at the end of the block that file takes the place of `path`.

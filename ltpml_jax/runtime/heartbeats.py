@@ -29,6 +29,30 @@ def read(folder: Path) -> dict[int, Heartbeat]:
     return dict(sorted(found.items()))
 
 
+class Silence:
+    """Whether another process has fallen silent, by readings of all heartbeats one after the other.
+
+    The limit for each is its own: LEAST seconds, or five times the longest that it once took to write again; before it
+    has written twice, UNSURE seconds, as a network file system may show the second heartbeat a minute late.
+    """
+
+    LEAST, UNSURE = 15.0, 90.0
+
+    def __init__(self, own: int) -> None:
+        """Of process `own`; nothing is read yet."""
+        self.own = own
+        self.seen: dict[int, tuple[Heartbeat, float, float]] = {}  # the last one, since when, the longest gap
+
+    def lost(self, now: float, found: dict[int, Heartbeat]) -> bool:
+        """Take in the reading of the time `now` in seconds; whether a process has been silent beyond its limit."""
+        for number, heartbeat in found.items():
+            last, since, gap = self.seen.get(number, (None, now, 0.0))
+            if heartbeat != last:
+                self.seen[number] = (heartbeat, now, max(gap, now - since))
+        limits = {n: max(self.LEAST, 5 * gap) if gap else self.UNSURE for n, (_, _, gap) in self.seen.items()}
+        return any(now - self.seen[number][1] > limit for number, limit in limits.items() if number != self.own)
+
+
 def blame(own: int, count: int, first: dict[int, Heartbeat], later: dict[int, Heartbeat]) -> tuple[str, bool]:
     """(which of `count` processes is to blame, whether that is certainly not process `own`); "" where none is.
 

@@ -105,10 +105,13 @@ class watching:
         self.libc.signal(signal.SIGABRT, self.previous)  # what cannot be explained here is passed on
 
     def _keep_time(self) -> None:
-        tick, then = self.interval / 2, time.monotonic()
+        tick, then, silence = self.interval / 2, time.monotonic(), heartbeats.Silence(self.number)
         while not self.over.wait(tick):
             now = time.monotonic()
             self.clock, then = self.clock + min(now - then, 2 * tick), now  # more than that, it was suspended
+            # In steps a lost process breaks the connections of the others; before them, these would wait for it.
+            if self.count > 1 and not self.running and silence.lost(self.clock, heartbeats.read(self.folder)):
+                self.end("A process was lost while the run started", anyway=False)
             limit, waited = self.limits[self.running], self.clock - self.done[2] * self.running
             if 0 < limit < waited:
                 what = ("The run did not start within", "Nothing was finished for")[self.running]

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from ltpml_jax.data import labels, manifest, streams
+from ltpml_jax.data import candidates, labels, manifest, streams
 from ltpml_jax.data.candidates import ClassLists, LabelRows, draw_candidates
 from ltpml_jax.data.labels import LabelState
 from ltpml_jax.errors import UserError
@@ -153,3 +153,23 @@ def test_a_digest_depends_on_entries_and_shape_but_not_on_dtype_or_layout():
     changed = table.copy()
     changed[3, 2] ^= 1
     assert manifest.digest(table) != manifest.digest(changed)
+
+
+def test_a_row_is_drawn_once(monkeypatch):
+    """By all that a start and the loader ask of a table and its parts; in another process once more."""
+    asked: list[int] = []
+
+    def counting(rows, *arguments):
+        asked.extend(rows.tolist())
+        return streams.uniform_rows(rows, *arguments)
+
+    monkeypatch.setattr(candidates, "uniform_rows", counting)
+    table = LabelRows(STATES, np.arange(N), "unknown", 0.3, 5)
+    part, want = table.of(np.arange(0, N, 2)), whole("unknown")
+    table.digest(), part.candidate_counts(), ClassLists.of(part), table.state_counts()
+    np.testing.assert_array_equal(part.stretch(0, len(part)), want[::2])
+    np.testing.assert_array_equal(part[np.array([3, 3, 0])], want[[6, 6, 0]])
+    assert sorted(asked) == list(range(N))
+    asked.clear()
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(part))[:4], want[:8:2])
+    assert asked == [0, 2, 4, 6]

@@ -11,6 +11,8 @@ IMAGES = jnp.asarray(np.random.default_rng(0).normal(3, 2, (64, 4, 4, 3)), jnp.f
 class Zero(nnx.Module):
     """Logits 0; as a backbone, two stages: the images, and a constant."""
 
+    stage_features = (3, 1)
+
     def __call__(self, images, *, train, mask, dropout_key):
         return jnp.zeros((len(images), 5))
 

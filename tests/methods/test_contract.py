@@ -46,7 +46,7 @@ class Linear(nnx.Module):
 class Features(nnx.Module):
     """A backbone: `features` numbers of each image, [B, 1, 1, features]."""
 
-    features = 5
+    features, stage_features = 5, (3, 5)
 
     def __init__(self, number: int) -> None:
         self.layer1 = nnx.Linear(SIDE * SIDE * 3, self.features, rngs=nnx.Rngs(number))

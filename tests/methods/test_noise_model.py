@@ -61,6 +61,18 @@ def test_counts_stay_above_their_standard_error_and_below_the_images():
     np.testing.assert_allclose(found.frequency, [0.99, 0.125, 0.05], rtol=1e-5)
 
 
+def test_unknown_labels_say_nothing_where_negatives_are_known():
+    """Half of all labels are left, at random: the posterior of the others is the network's own probability."""
+    states = np.array([[40.0] * 3, [10] * 3, [0] * 3, [50] * 3])
+    left = Prior(np.full(3, 10.0), np.array(100.0), state_count=states)
+    model = label_model(left, NoiseSettings())
+    np.testing.assert_allclose(model.frequency, 0.2, rtol=1e-5)
+    np.testing.assert_allclose(posterior(LOGITS, EVERY, model)[3], sigmoid(LOGITS)[3], rtol=1e-4)
+    missing = left._replace(state_count=np.array([[0.0] * 3, [10] * 3, [0] * 3, [90] * 3]), missing_rate=np.array(0.5))
+    below = posterior(LOGITS, EVERY, label_model(missing, NoiseSettings()))[3]
+    assert (below < 0.9 * sigmoid(LOGITS)[3])[:2].all()
+
+
 def test_unknown_labels_are_absent_at_missing_rate_0_and_likelier_present_the_higher_it_is():
     beliefs = [
         posterior(LOGITS, EVERY, label_model(prior(), NoiseSettings("given", 0.2, missing_rate=r)))[3]
@@ -87,6 +99,7 @@ def test_given_rates_replace_the_estimate_and_the_counts_follow():
 
 def test_true_counts_hide_no_positives_and_estimated_ones_do():
     seen = prior()._replace(missing_rate=np.array(0.5), class_count=np.array([20.0, 10, 5]))
+    seen = seen._replace(state_count=np.concatenate([np.zeros((1, 3)), COUNT[1:]]))
     np.testing.assert_allclose(label_model(seen, NoiseSettings()).frequency, [0.4, 0.2, 0.05], rtol=1e-5)
     true = seen._replace(true_counts=np.array(True))
     np.testing.assert_allclose(label_model(true, NoiseSettings()).frequency, [0.2, 0.1, 0.05], rtol=1e-5)
@@ -121,6 +134,8 @@ def test_without_candidates_nothing_is_flipped():
 
 class Stages(nnx.Module):
     """One stage: the images, times a weight that must not train."""
+
+    stage_features = (3,)
 
     def __init__(self) -> None:
         self.weight = nnx.Param(jnp.ones(()))

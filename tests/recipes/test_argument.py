@@ -17,7 +17,7 @@ from ltpml_jax.workdir import differences, from_json
         ("0.5,method=bce", Argument(partial_rate=0.5, method="bce")),
         ("method=bce", Argument(partial_rate=0.3, method="bce")),
         ("tail_biased=0.4", Argument("tail_biased", partial_rate=0.4)),
-        ("missing=0.4,method=bce", Argument("missing", missing_rate=0.4, method="bce")),
+        ("missing=0.4,method=bce", Argument("missing", missing_rate=0.4, drop_empty=True, method="bce")),
         ("left=0.75", Argument("missing", missing_rate=0.25)),
         ("single", Argument("single")),
     ],

@@ -60,3 +60,19 @@ def test_broken_files_are_no_heartbeats(tmp_path):
     (tmp_path / "6.json").mkdir()
     assert heartbeats.read(tmp_path) == {5: Heartbeat("process 5", 3, "step 3", 1.5)}
     assert heartbeats.read(tmp_path / "absent") == {}
+
+
+def test_silence_is_measured_by_how_often_a_process_wrote_before():
+    silence, mine = heartbeats.Silence(0), Heartbeat("process 0", 1, "import", 0.0)
+    beat = lambda seconds: Heartbeat("process 1", 1, "import", seconds)  # noqa: E731
+    assert not any(silence.lost(at, {0: mine, 1: beat(at)}) for at in (0.0, 2.0, 4.0))
+    assert not silence.lost(4.0 + silence.LEAST, {0: mine, 1: beat(4.0)})
+    assert silence.lost(4.1 + silence.LEAST, {0: mine, 1: beat(4.0)})  # also where its file is gone
+    assert silence.lost(5.0 + silence.LEAST, {0: mine})
+    slow = heartbeats.Silence(0)
+    assert not any(slow.lost(at, {1: beat(at)}) for at in (0.0, 30.0))
+    assert not slow.lost(170.0, {1: beat(30.0)}) and slow.lost(181.0, {1: beat(30.0)})
+    once = heartbeats.Silence(0)
+    assert not once.lost(0.0, {1: beat(0.0)}) and not once.lost(once.UNSURE, {1: beat(0.0)})
+    assert once.lost(once.UNSURE + 0.1, {1: beat(0.0)})
+    assert not heartbeats.Silence(1).lost(1000.0, {1: beat(0.0)})  # its own says nothing

@@ -25,6 +25,7 @@ CASES = {
     "stopped": ("stop@1", 2, (0, 1), 200),
     "killed": ("kill@1", 2, (0, 1), 200),
     "first_killed": ("kill@0", 2, (0, 1), 200),
+    "vanishes": ("vanish@1", 2, (0, 1), 200),
     "raises": ("raise@1", 2, (0, 1), 200),
     "never_started": ("", 2, (0,), LIMIT),
     "first_never_started": ("", 2, (1,), LIMIT),
@@ -129,6 +130,15 @@ def test_the_survivor_of_a_killed_one_names_it(ended, name, dead):
     survivor, victim = ended(name, 1 - dead), ended(name, dead)
     assert f"process {dead} ({HOST}) is silent" in survivor.sentence()
     assert victim.status == -signal.SIGKILL and 0 < survivor.at - victim.at < LIMIT + SLACK
+
+
+@pytest.mark.processes
+def test_the_others_do_not_wait_for_one_that_is_lost_while_they_start(ended):
+    survivor, victim = ended("vanishes", 0), ended("vanishes", 1)
+    assert "A process was lost while the run started" in survivor.sentence()
+    assert f"process 1 ({HOST}) is silent, last seen at 'import'" in survivor.sentence()
+    assert victim.status == -signal.SIGKILL
+    assert survivor.at - victim.at < heartbeats.Silence.LEAST + SLACK
 
 
 @pytest.mark.processes

@@ -20,7 +20,7 @@ from ltpml_jax.data.writing import bad_images as bad
 from ltpml_jax.data.writing import metadata, recipe, shards, workers
 from ltpml_jax.data.writing.locations import File, check_reachable, is_remote, measure, measure_all
 from ltpml_jax.errors import UserError
-from ltpml_jax.runtime.files import LOCK, lock
+from ltpml_jax.runtime.files import LOCK, cache_home, lock
 
 
 class Written(NamedTuple):
@@ -111,7 +111,7 @@ def locked(home: Path) -> Iterator[None]:
 
 def workshop(folder: epath.Path) -> Path:
     """Where on this machine a remote dataset is put together."""
-    return prepared.cache_home() / "prepare" / hashlib.sha256(str(folder).encode()).hexdigest()[:32]
+    return cache_home() / "prepare" / hashlib.sha256(str(folder).encode()).hexdigest()[:32]
 
 
 def _write_shards(

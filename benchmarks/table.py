@@ -1,0 +1,103 @@
+"""All methods on digits_mlt, tuned alike, under several kinds of labels; resumable, run by run.
+
+python -m benchmarks.table --out=runs/table [--methods=bce,cls] [--labels=0.3,left=0.6] [--seeds=0,1,2] [--budget=3]
+
+Every method goes through one grid (GRID: optimiser with schedule and sampler, times learning rates) at each kind of
+labels, on TUNING_SEED and a held-out fifth of the training images that is judged by its labels as training sees them;
+test is not read before the choice. Then the chosen settings on all training images, for every seed. A budget is 851
+steps of 32 images, one pass or two as the method has them (23 shuffled epochs; --budget multiplies them). Each stage is
+`ltpml sweep`, so that the same command continues after an interruption, and with more methods, labels or seeds adds
+their runs. Prints the choices and `ltpml compare`'s table of what is finished, and says what is missing.
+"""
+
+import argparse
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from ltpml_jax.methods import METHODS
+
+LABELS = ("0.3", "0.5", "left=0.6")  # LT-PML at two rates, 40 % of the positives missing
+TUNING_SEED = 100
+EPOCHS, TUNING_EPOCHS = 23, 28  # shuffled, of 37 and 30 steps
+COMMON = {"data.sampler": "shuffle"}
+SGD = {"optim.name": "sgd", "optim.schedule": "cosine", "optim.weight_decay": 1e-5}
+ADAM = {"optim.name": "adam", "optim.schedule": "cosine", "optim.weight_decay": 1e-5}
+CONSTANT = {"optim.name": "sgd", "optim.schedule": "constant", "optim.weight_decay": 1e-4}
+# Recipe -> fields, learning rates. Losses that are summed need Adam: SGD's rates would have to be 640 times smaller.
+GRID = {
+    "sgd": (SGD, (0.03, 0.1, 0.3)),
+    "adam": (ADAM, (3e-4, 1e-3, 3e-3)),
+    "constant": (CONSTANT, (0.01, 0.03)),
+}
+
+
+class Choice(NamedTuple):
+    """A point of the grid and its mAP in percent on the held-out labels."""
+
+    recipe: str
+    rate: float
+    score: float
+
+
+def sweep(out: Path, labels: str, method: str, seeds: str, fields: dict, rates: tuple[float, ...]) -> bool:
+    """Run `ltpml sweep`; whether all runs of it are finished."""
+    command = [sys.executable, "-m", "ltpml_jax", "sweep", f"--config=configs/digits_mlt.py:{labels},method={method}"]
+    command += ["--grid", f"optim.learning_rate={','.join(map(str, rates))}", f"--seeds={seeds}", f"--out={out}"]
+    command += [f"--config.{name}={value}" for name, value in (COMMON | fields).items()]
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "sweep.log").open("w") as log:
+        return subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False).returncode == 0
+
+
+def tune(out: Path, labels: str, method: str, budget: int) -> list[Choice]:
+    """All points of the grid that could be trained, the best first."""
+    found = []
+    for recipe, (fields, rates) in GRID.items():
+        folder = out / "tune" / labels / method / recipe
+        held = {"data.validation": 0.2, "train.epochs": TUNING_EPOCHS * budget}
+        sweep(folder, labels, method, str(TUNING_SEED), fields | held, rates)
+        for path in folder.glob("*/metrics.jsonl"):
+            if (path.parent / "results.json").exists():
+                last = json.loads(path.read_text().splitlines()[-1])
+                rate = json.loads((path.parent / "config.json").read_text())["optim"]["learning_rate"]
+                found.append(Choice(recipe, rate, last["validation_mAP"]))
+    return sorted(found, key=lambda choice: -choice.score)
+
+
+def run(out: Path, labels: str, method: str, seeds: str, budget: int) -> str:
+    """Tune and train one method on one kind of labels; the line of the choices that says how it went."""
+    choices = tune(out, labels, method, budget)
+    if not choices:
+        return f"| {method} | {labels} | no run of the grid was finished | |"
+    best = choices[0]
+    fields = GRID[best.recipe][0] | {"data.validation": 0.0, "train.epochs": EPOCHS * budget}
+    whole = sweep(out / "final" / labels / method, labels, method, seeds, fields, (best.rate,))
+    tried = ", ".join(f"{c.recipe} {c.rate:g}: {c.score:.1f}" for c in choices)
+    return f"| {method} | {labels} | {best.recipe} {best.rate:g}{'' if whole else ' (runs are missing)'} | {tried} |"
+
+
+def main() -> None:
+    """Tune, train, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/table"), help="where the runs and the tables go")
+    first_stage = [name for name, entry in METHODS.items() if not entry.second_stage]
+    parser.add_argument("--methods", default=",".join(first_stage), help="names, with commas between them")
+    parser.add_argument("--labels", default=";".join(LABELS), help="config arguments, with semicolons between them")
+    parser.add_argument("--seeds", default="0,1,2", help="of candidate sets and training")
+    parser.add_argument("--budget", type=int, default=1, help="times 851 steps")
+    arguments = parser.parse_args()
+    print("| method | labels | chosen | held-out mAP of the grid |\n|---|---|---|---|")
+    for labels, method in itertools.product(arguments.labels.split(";"), arguments.methods.split(",")):
+        print(run(arguments.out, labels, method, arguments.seeds, arguments.budget), flush=True)
+    finished = [str(path.parent) for path in sorted(arguments.out.glob("final/*/*/*/results.json"))]
+    within = "--within=data.noise,data.partial_rate,data.missing_rate"
+    compare = [sys.executable, "-m", "ltpml_jax", "compare", *finished, "--by=method.name", within, "--format=markdown"]
+    subprocess.run(compare, check=True)
+
+
+if __name__ == "__main__":
+    main()
