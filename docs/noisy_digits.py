@@ -2,6 +2,9 @@
 
 Writes the images of digits_mlt to FOLDER/photos and FOLDER/labels.csv: of the training positives 5 % are swapped for a
 class that is absent, and another 20 % dropped; test labels are true. FOLDER/truth.csv has all true labels.
+
+`python -m docs.noisy_digits FOLDER decide AUDIT ENTRIES` stands in for a person at the page: it decides on the first
+ENTRIES positives and negatives of an audit, always rightly, and writes FOLDER/corrections.csv as the page does.
 """
 
 import csv
@@ -27,6 +30,26 @@ def noisy(truth: np.ndarray, seed: int) -> np.ndarray:
     return given
 
 
+def decide(folder: Path, audit: Path, entries: int) -> None:
+    """Write corrections.csv: the true states of the labels of an audit whose rank is up to `entries`."""
+    with (folder / "truth.csv").open(newline="") as file:
+        truth = {row["path"]: row for row in csv.DictReader(file)}
+    with (audit / "entries.csv").open(newline="") as file:
+        listed = [row for row in csv.DictReader(file) if row["distrust"] and int(row["rank"]) <= entries]
+    rows = [
+        [
+            one["id"],
+            one["class"],
+            truth[one["id"]][one["class"]],
+            "1" if one["given"] == "positive" else "0",
+            one["reason"],
+        ]
+        for one in listed
+    ]
+    with (folder / "corrections.csv").open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([["id", "class", "state", "was", "note"], *rows])
+
+
 def main(folder: Path, seed: int) -> None:
     """Write the images and both tables."""
     dataset = datasets.load("digits_mlt", "~/tensorflow_datasets")
@@ -46,4 +69,7 @@ def main(folder: Path, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0)
+    if sys.argv[2:3] == ["decide"]:
+        decide(Path(sys.argv[1]), Path(sys.argv[3]), int(sys.argv[4]))
+    else:
+        main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0)
