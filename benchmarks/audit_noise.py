@@ -46,6 +46,7 @@ def report(found: Evidence, truth: np.ndarray) -> list[str]:
     lines = []
     shuffled = np.random.default_rng(0).permutation(found.score.ravel()).reshape(found.score.shape)
     beliefs = {name: form(found) for name, form in belief.FORMS.items()} | {"shuffled": shuffled}
+    beliefs = {name: values + 1e-9 * found.score for name, values in beliefs.items()}  # ties, as ranking.order has them
     for sample, rows in (("in-sample", ~found.out_of_sample), ("out of sample", found.out_of_sample)):
         for name, states, present, high in KINDS:
             at = np.isin(found.given, states) & rows[:, None]

@@ -4,16 +4,18 @@ Soft labels that are shared out over a candidate set say nothing of other images
 in a set of ten it is much. `set_odds` takes the set's size out: x = soft label * size is the odds against the start,
 and x / (x + 1) lies between 0 and 1, at one half where training changed nothing.
 
-Scores are calibrated by the labels themselves. Whether an absent class became a candidate does not depend on the
-image, so among entries of score s
+Scores are calibrated by the labels themselves. How a label came to be wrong does not depend on the image, so among
+entries of score s, with p(s) = P(present | s), f = P(listed | absent) and r = P(not listed | present),
 
-    g(s) = P(listed | s) = p(s) + q (1 - p(s)),   p(s) = P(present | s) = (g(s) - q) / (1 - q),
-    P(present | s, candidate) = p(s) / g(s),      P(absent | s, candidate) = q / (1 - q) * (1 - g(s)) / g(s),
+    g(s) = P(listed | s) = (1 - r) p + f (1 - p),          p = (g - f) / (1 - f - r),
+    P(present | s, listed) = (1 - r) p / g(s),             P(present | s, negative) = r p / (1 - g(s)).
 
-q the flip rate, which methods/priors.py estimates; entries outside of candidate sets are the known negatives in it.
-g is an isotonic regression of "listed" on the score, by class where a class has enough listed entries. It is right for
-scores of images that did not train; a network that trained on a label has seen the answer, and so is surer than it
-should be. Scores in and out of sample are calibrated apart.
+g is an isotonic regression of "listed" on the score, by class where a class has enough listed entries. Where there are
+candidates, f is the flip rate that methods/priors.py estimates, and listed labels miss nothing (r = 0 for them). Else f
+is read off where the class is surely absent, and r where it is surely present: at the lowest and highest scores of each
+class (`noise_rates`), both too high where classes are hard to tell apart. This is right for scores of images that did
+not train; a network that trained on a label has seen the answer, and so is surer than it should be. Scores in and out
+of sample are calibrated apart.
 
 The two together: the calibrated odds times x. They are no independent witnesses, so the product is a choice by
 measurement and not by a theorem (docs/audit.md has it).
@@ -28,7 +30,8 @@ from ltpml_jax.audit.evidence import Evidence
 from ltpml_jax.data.labels import LabelState, listed
 
 ENOUGH = 20  # listed entries from which a class is calibrated by itself
-_LEAST = 1e-4  # calibrated beliefs are kept so far from 0 and 1 where they are combined
+ANCHOR = 0.25  # share of a class's entries by which rates of noise are read off
+_LEAST = 1e-4  # rates of noise are no smaller; beliefs that are combined keep so far from 0 and 1
 _TOTAL = 1e-2  # how far from 1 the soft labels of an image may add up
 
 
@@ -63,22 +66,48 @@ def listed_share(score: np.ndarray, known: np.ndarray, positive: np.ndarray, eno
     return found
 
 
-def present(share: np.ndarray, given: np.ndarray, flip_rate: float) -> np.ndarray:
-    """P(present) [n, C] of g [n, C]: p / g for candidates, p for the others, as above."""
-    p = np.clip((share - flip_rate) / (1 - flip_rate), 0, 1)
-    return np.where(given == LabelState.CANDIDATE, p / np.maximum(share, 1e-12), p)
+def noise_rates(score: np.ndarray, known: np.ndarray, positive: np.ndarray) -> tuple[float, float]:
+    """(f, r), one for all classes: listed entries among the lowest-scored, not listed ones among the highest-scored.
+
+    Arguments as of `listed_share`. Of each class the lowest ANCHOR of its entries, and as many of the highest as ANCHOR
+    of its listed entries. Both rates are kept between 1e-4 and one half.
+    """
+    lowest, highest = np.zeros(2), np.zeros(2)
+    for j in range(score.shape[1]):
+        rows = np.flatnonzero(known[:, j])
+        ordered = positive[rows[np.argsort(score[rows, j], kind="stable")], j]
+        low, high = int(len(rows) * ANCHOR), int(np.ceil(ordered.sum() * ANCHOR))
+        lowest += ordered[:low].sum(), low
+        highest += (~ordered[len(rows) - high :]).sum(), high
+    false, missing = (np.clip(hits / max(size, 1), _LEAST, 0.5) for hits, size in (lowest, highest))
+    return float(false), float(missing)
+
+
+def present(share: np.ndarray, given: np.ndarray, false: float, missing: float, hidden: float) -> np.ndarray:
+    """P(present) [n, C] of g [n, C] by f = `false` and r = `missing`, as above; p for unknown labels.
+
+    hidden: the r of negatives.
+    """
+    p = np.clip((share - false) / (1 - false - missing), 0, 1)
+    of_listed, of_negative = (1 - missing) * p, hidden * p
+    found = np.where(listed(given), of_listed / np.maximum(of_listed + false * (1 - p), 1e-12), p)
+    return np.where(given == LabelState.NEGATIVE, of_negative / (of_negative + (1 - false) * (1 - p)), found)
 
 
 def calibrated(evidence: Evidence) -> np.ndarray:
     """P(present) float64 [N, C] from the scores; NaN for images that cannot be read."""
-    given, score = evidence.given, evidence.score
+    score, q = evidence.score, evidence.flip_rate
     found = np.full(score.shape, np.nan)
     readable = np.asarray(np.isfinite(score).all(1))
     for rows in (np.flatnonzero(readable & kind) for kind in (evidence.out_of_sample, ~evidence.out_of_sample)):
         if len(rows):
-            known = given[rows] != LabelState.UNKNOWN
-            share = listed_share(score[rows], known, listed(given[rows]))
-            found[rows] = present(share, given[rows], evidence.flip_rate)
+            given = evidence.given[rows]
+            known, positive = given != LabelState.UNKNOWN, listed(given)
+            share = listed_share(score[rows], known, positive)
+            false, missing = noise_rates(score[rows], known, positive)
+            found[rows] = (
+                present(share, given, q, 0.0, missing) if q else present(share, given, false, missing, missing)
+            )
     return np.where(np.isnan(found) & readable[:, None], score, found)  # where every label is unknown
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from ltpml_jax.audit import belief
+from ltpml_jax.audit import belief, ranking
 from ltpml_jax.audit.evidence import Evidence
 from ltpml_jax.data.labels import listed
 
@@ -38,10 +38,40 @@ def test_a_table_that_is_shared_out_is_recognised():
 
 
 def test_presence_by_hand():
-    """At q = 0.2 and g = 0.6: p = 0.5; of listed entries p / g = 5/6 are present, and (1 - q) g' agrees."""
-    got = belief.present(np.array([[0.6, 0.6, 0.1, 0.2]]), np.array([[2, 0, 2, 2]]), 0.2)
-    np.testing.assert_allclose(got, [[5 / 6, 0.5, 0, 0]])
+    """At q = 0.2 and g = 0.6: p = 0.5; of listed entries p / g = 5/6 are present."""
+    got = belief.present(np.array([[0.6, 0.6, 0.1, 0.2, 0.6]]), np.array([[2, 3, 2, 2, 1]]), 0.2, 0.0, 0.0)
+    np.testing.assert_allclose(got, [[5 / 6, 0.5, 0, 0, 5 / 6]])
     np.testing.assert_allclose(1 - got[0, 0], 0.2 / 0.8 * 0.4 / 0.6)
+
+
+def test_presence_of_labels_that_can_be_wrong_either_way_by_hand():
+    """f = 0.1, r = 0.3, g = 0.4: p = 0.5; 0.35 of 0.4 listed are present, 0.15 of 0.6 negatives."""
+    got = belief.present(np.array([[0.4, 0.4, 0.4]]), np.array([[1, 0, 3]]), 0.1, 0.3, 0.3)
+    np.testing.assert_allclose(got, [[0.35 / 0.4, 0.15 / 0.6, 0.5]])
+
+
+def test_rates_of_noise_are_read_off_at_the_ends():
+    """Eight known entries by score: of the two lowest one is listed, and the highest (four are listed) is not."""
+    score = np.arange(10)[:, None] / 10
+    positive = np.array([1, 0, 0, 1, 1, 1, 0, 0, 1, 1], bool)[:, None]
+    known = (np.arange(10) < 8)[:, None]
+    assert belief.noise_rates(score, known, positive & known) == (0.5, 0.5)
+    assert belief.noise_rates(-score, known, positive & known) == (1e-4, 1e-4)
+    assert belief.noise_rates(score, known & False, positive) == (1e-4, 1e-4)
+
+
+def test_wrong_labels_of_both_kinds_are_ranked_together():
+    """Distrust finds both kinds better than self-confidence does, and sums to about their number."""
+    evidence, truth = made(n=20000)
+    rng = np.random.default_rng(1)
+    given = ((truth & (rng.random(truth.shape) > 0.2)) | (~truth & (rng.random(truth.shape) < 0.01))).astype(np.int8)
+    evidence = evidence._replace(given=given, flip_rate=0.0)
+    wrong = truth != (given == 1)
+    ours, raw = (ranking.distrust(form(evidence), given) for form in (belief.calibrated, belief.FORMS["score"]))
+    assert (
+        average_precision_score(wrong.ravel(), ours.ravel()) > average_precision_score(wrong.ravel(), raw.ravel()) + 0.1
+    )
+    assert ours.sum() == pytest.approx(wrong.sum(), rel=0.5)
 
 
 def test_few_entries_share_one_curve():
