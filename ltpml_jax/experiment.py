@@ -190,12 +190,15 @@ def open_checkpoint(run: Experiment, manager: ocp.CheckpointManager, step: int) 
             f"(sha256 {drawn[:12]}, now {run.task.digest[:12]}); "
             "restore the dataset, or start in another --workdir."
         )
-    changed = differences(completed(from_json(restored.identity["config"])), run.config)
-    if changed:
-        raise UserError(
-            f"The checkpoint {manager.directory}/{step} is of another run ({'; '.join(changed)}); remove that folder."
-        )
+    check_config(restored.identity, run.config, f"{manager.directory}/{step}")
     return restored
+
+
+def check_config(recognised: dict[str, Any], config: Config, folder: str) -> None:
+    """Raise UserError where the identity of the checkpoint in `folder` names another config."""
+    changed = differences(completed(from_json(recognised["config"])), config)
+    if changed:
+        raise UserError(f"The checkpoint {folder} is of another run ({'; '.join(changed)}); remove that folder.")
 
 
 def open_newest(run: Experiment, manager: ocp.CheckpointManager) -> checkpoints.Restored:

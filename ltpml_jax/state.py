@@ -63,9 +63,14 @@ def evaluated(state: TrainState) -> Any:
 
 def state_shardings(state: TrainState, mesh: Mesh) -> TrainState:
     """NamedShardings of a state (arrays or shapes): the method's tables by rows, the rest replicated."""
-    everywhere, by_row = NamedSharding(mesh, P()), batch_sharding(mesh)
-    shardings = jax.tree.map(lambda _: everywhere, state)
+    replicated, by_row = everywhere(mesh), batch_sharding(mesh)
+    shardings = jax.tree.map(lambda _: replicated, state)
     return shardings._replace(rows=jax.tree.map(lambda _: by_row, state.rows))
+
+
+def everywhere(mesh: Mesh) -> NamedSharding:
+    """Sharding of what every device holds whole."""
+    return NamedSharding(mesh, P())
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

@@ -23,6 +23,7 @@ from ltpml_jax.evaluation import model_file
 from ltpml_jax.evaluation.metrics import Scores
 from ltpml_jax.evaluation.outcome import conclude
 from ltpml_jax.experiment import (
+    SHIPPED,
     Experiment,
     build_experiment,
     choose_devices,
@@ -33,6 +34,7 @@ from ltpml_jax.experiment import (
 )
 from ltpml_jax.methods.base import Method
 from ltpml_jax.methods.settings import Config
+from ltpml_jax.models.pretrained import check_weights
 from ltpml_jax.runtime import checkpoints, preemption, processes, watchdog
 from ltpml_jax.runtime.files import sole_run
 from ltpml_jax.runtime.metrics_log import MetricsLog
@@ -83,6 +85,9 @@ def _prepare(config: Config, workdir: Path, method: Method | None) -> Experiment
     processes.check_joined()
     mesh = make_mesh(choose_devices(config))
     check_workdir(config, workdir)
+    if config.model.pretrained:
+        named: str = config.model.pretrained
+        check_weights(SHIPPED.get(named) or named, config.model.backbone)
     run = build_experiment(config, workdir, mesh, pretrained=True, method=method)
     watchdog.beat("loading data and network")
     return run

@@ -17,7 +17,7 @@ LAYERS = (
     ("main", "__main__", "cli", "commands"),
     ("trainer", "step_log"),
     ("audit",),
-    ("evaluation",),
+    ("evaluation", "exporting"),
     ("experiment",),
     ("recipes",),
     ("config", "workdir"),

@@ -116,6 +116,7 @@ def _read(record: dict[str, Any]) -> ModelFile:
     counts = np.asarray(record["class_counts"], np.float64)
     if counts.shape != (len(names),):
         raise ValueError(f"it has {counts.size} class counts for {len(names)} classes")
-    for name in ("image_size", "resize", "mean", "std", "backbone", "dataset", "predictions"):
+    required = ("method", "image_size", "resize", "mean", "std", "backbone", "dataset", "predictions")
+    for name in (*required, "counts_are", "candidates"):
         record[name]  # a KeyError names what is missing
     return ModelFile(names, groups, counts, record)

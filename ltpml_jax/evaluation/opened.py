@@ -1,47 +1,56 @@
-"""A run that is opened for use: predictions on new images, test scores, beliefs, config."""
+"""A run that is opened for use: predictions on new images, test scores, beliefs, config.
 
-from collections.abc import Iterable
+Predictions need the work directory alone. What compares with the dataset opens it when it is asked for.
+"""
+
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from ltpml_jax.config import validate
 from ltpml_jax.data import augment
 from ltpml_jax.errors import UserError
 from ltpml_jax.evaluation import label_quality, outcome
 from ltpml_jax.evaluation.metrics import Scores
+from ltpml_jax.evaluation.trained_network import TrainedNetwork, load_network
 from ltpml_jax.experiment import Experiment, build_experiment, open_checkpoint
+from ltpml_jax.exporting import export_folder
+from ltpml_jax.exporting.exported_run import exportable
 from ltpml_jax.methods.base import Method
 from ltpml_jax.methods.settings import Config
 from ltpml_jax.runtime import checkpoints
-from ltpml_jax.state import TrainState, evaluated, make_mesh
+from ltpml_jax.state import TrainState, make_mesh
 from ltpml_jax.workdir import saved_config
 
 Image = str | Path | np.ndarray
 
 
 class OpenRun:
-    """A run's newest checkpoint on one device; the work directory is only read.
+    """A run's checkpoint on some devices; the work directory is only read.
 
     config: as it was trained with; class_names: C names; predictions: names of what `predict` can give, the headline
-    first.
+    first; batch_size: images that are predicted at a time.
     """
 
-    def __init__(self, run: Experiment, state: TrainState) -> None:
-        """Of a checkpoint that was restored; `open_run` does that."""
-        self.run, self.state = run, state
-        self.config: Config = run.config
-        self.class_names = run.task.dataset.class_names
-        self.predictions = tuple(run.method.predictions)
+    def __init__(self, config: Config, workdir: Path, network: TrainedNetwork, mesh: Mesh) -> None:
+        """Of a network that was restored; `open_run` does that."""
+        self.config, self.workdir, self.network, self.mesh = config, workdir, network, mesh
+        self.class_names = network.class_names
+        self.predictions = tuple(network.method.predictions)
+        self.batch_size: int = config.eval.batch_size
 
     def predict(self, images: Iterable[Image], prediction: str | None = None) -> np.ndarray:
         """Logits float32 [n, C] of images, decoded and resized as the run's test images.
 
         Args:
-            images: paths, or arrays uint8 [H, W, 3] RGB of any size.
+            images: paths, or arrays uint8 [H, W, 3] RGB of any size; read as they are needed, a batch at a time.
             prediction: one of `predictions`; None for the headline.
 
         Raises:
@@ -50,50 +59,88 @@ class OpenRun:
         name = prediction or self.predictions[0]
         if name not in self.predictions:
             raise UserError(f"There is no prediction {name!r}; this run has {', '.join(self.predictions)}.")
-        data, size = self.config.data, self.config.eval.batch_size
-        pixels = [_pixels(image, augment.RESIZES[data.resize], data.image_size) for image in images]
         found = [np.zeros((0, len(self.class_names)), np.float32)]
-        for start in range(0, len(pixels), size):
-            part = np.stack(pixels[start : start + size])
-            padded = np.pad(part, ((0, size - len(part)), (0, 0), (0, 0), (0, 0)))  # one shape, compiled once
-            outputs = self.run.predict(evaluated(self.state), self.state.rest, jnp.asarray(padded))
-            found.append(np.asarray(outputs[name])[: len(part)])
+        rest: Iterator[np.ndarray] = map(self.pixels, images)
+        while part := list(islice(rest, self.batch_size)):
+            found.append(self.logits(np.stack(part))[name])
         return np.concatenate(found)
 
+    def pixels(self, image: Image) -> np.ndarray:
+        """The network's input uint8 [S, S, 3] of an image; UserError where it cannot be read."""
+        data = self.config.data
+        return _pixels(image, augment.RESIZES[data.resize], data.image_size)
+
+    def logits(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        """Logits float32 [n, C] by prediction, of input uint8 [n, S, S, 3]; n is at most `batch_size`."""
+        size = self.batch_size + -self.batch_size % self.mesh.size
+        padded = np.pad(pixels, ((0, size - len(pixels)), (0, 0), (0, 0), (0, 0)))  # one shape, compiled once
+        outputs = self.network.predict(self.network.weights, self.network.rest, jnp.asarray(padded))
+        return {name: np.asarray(values)[: len(pixels)] for name, values in outputs.items()}
+
+    @functools.cached_property
+    def run(self) -> Experiment:
+        """The run with its dataset; UserError where that is gone, or is another one."""
+        return build_experiment(self.config, self.workdir, self.mesh, pretrained=False, method=self.network.method)
+
+    @functools.cached_property
+    def state(self) -> TrainState:
+        """The whole training state of the checkpoint; UserError as `run`."""
+        with checkpoints.open_manager(self.workdir, read_only=True) as manager:
+            return open_checkpoint(self.run, manager, self.network.step).state
+
+    def export(self, folder: str | Path, formats: Sequence[str] = ()) -> list[str]:
+        """Write the model into a new folder, as `ltpml export` (docs/export.md); returns the files' names.
+
+        Args:
+            folder: does not exist yet, or is empty.
+            formats: of timm, safetensors, stablehlo and onnx; none for all that can be made.
+
+        Raises UserError as `export_folder.export`, and where the run has no model.json.
+        """
+        return export_folder.export(exportable(self.config, self.workdir, self.network), Path(folder), formats)
+
     def test_scores(self) -> dict[str, Scores]:
-        """By prediction: mAP by class group, F1 and accuracy on the test split, in percent."""
+        """By prediction: mAP by class group, F1 and accuracy on the test split, in percent; UserError as `run`."""
         return outcome.test_scores(self.run, self.state)
 
     def beliefs(self) -> tuple[np.ndarray, np.ndarray]:
         """Soft and hard pseudo labels, both float32 [N, C], of the training images.
 
-        Raises UserError where the method keeps none.
+        Raises UserError where the method keeps none, and as `run`.
         """
-        if self.run.method.beliefs is None:
+        if self.network.method.beliefs is None:
             raise UserError(f"The method {self.config.method.name!r} keeps no pseudo labels; use its predictions.")
         parts = list(label_quality.beliefs_by_block(self.run.method, self.state, len(self.run.task.train)))
         return np.concatenate([soft for _, soft, _ in parts]), np.concatenate([hard for _, _, hard in parts])
 
 
-def open_run(workdir: str | Path, method: Method | None = None, data_dir: str = "") -> OpenRun:
-    """Open the newest checkpoint of a run.
+def open_run(
+    workdir: str | Path,
+    method: Method | None = None,
+    data_dir: str = "",
+    checkpoint: str = "last",
+    all_devices: bool = False,
+) -> OpenRun:
+    """Open a checkpoint of a run.
 
     Args:
         workdir: of a finished or unfinished run.
         method: the Method that `ltpml_jax.train` was given, where it was given one.
         data_dir: where the dataset lies now, if it was moved.
+        checkpoint: `last`, the newest, or `best`, by held-out images.
+        all_devices: predict on all devices of this process instead of the first one.
 
     Raises:
-        UserError: there is no run, no checkpoint, or not the dataset that it was trained on.
+        UserError: there is no run, or no such checkpoint.
     """
     workdir = Path(workdir)
     config = saved_config(workdir)
     if data_dir:
         config.data.dir = data_dir
     validate(config)
-    run = build_experiment(config, workdir, make_mesh(jax.local_devices()[:1]), pretrained=False, method=method)
-    with checkpoints.open_manager(workdir, read_only=True) as manager:
-        return OpenRun(run, open_checkpoint(run, manager, checkpoints.newest(manager)).state)
+    devices = jax.local_devices()
+    mesh = make_mesh(devices if all_devices else devices[:1])
+    return OpenRun(config, workdir, load_network(config, workdir, mesh, checkpoint, method), mesh)
 
 
 def _pixels(image: Image, resize: augment.Resize, size: int) -> np.ndarray:

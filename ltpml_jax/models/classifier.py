@@ -113,6 +113,12 @@ def build(spec: ModelSpec, num_classes: int, seed: int, number: int = 0) -> Clas
     return model
 
 
+def abstract_backbone(name: str) -> ResNet:
+    """The backbone `name` of `resnet.ARCHITECTURES` with shapes in place of arrays."""
+    spec = ModelSpec(name, 1, 0.0, 0, "stored", "float32", fold_norm=True, pointwise_matmul=True)
+    return nnx.eval_shape(lambda: _assemble(spec, 1, jax.random.key(0))).backbone
+
+
 def _assemble(spec: ModelSpec, num_classes: int, key: Array) -> Classifier:
     rngs = nnx.Rngs(key)
     batch_statistics = spec.backbone_norm == "batch"

@@ -6,6 +6,7 @@
 
 import hashlib
 import logging
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +18,8 @@ from safetensors.numpy import save
 
 from ltpml_jax.errors import UserError
 from ltpml_jax.models import weight_files
-from ltpml_jax.models.classifier import Classifier
+from ltpml_jax.models.classifier import Classifier, abstract_backbone
+from ltpml_jax.models.resnet import ARCHITECTURES, ResNet
 
 log = logging.getLogger(__name__)
 _LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
@@ -46,6 +48,11 @@ def from_torch(tensor: np.ndarray) -> np.ndarray:
     return (tensor.transpose(2, 3, 1, 0) if tensor.ndim == 4 else tensor).astype(np.float32, copy=False)
 
 
+def to_torch(array: np.ndarray) -> np.ndarray:
+    """The inverse of `from_torch`, in the array's own dtype."""
+    return array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
+
+
 def torch_backbone(tensors: Mapping[str, np.ndarray], what: str) -> dict[str, np.ndarray]:
     """The tensors of a state dict without those that no backbone has, which are logged.
 
@@ -61,6 +68,7 @@ def torch_backbone(tensors: Mapping[str, np.ndarray], what: str) -> dict[str, np
     return {key: tensor for key, tensor in tensors.items() if key not in {*counters, *classifier}}
 
 
+_REMEDY = "give others, set config.model.backbone, or --config.model.pretrained= for random weights"
 _FLOATS = ("float32", "float16", "bfloat16", "float64")
 
 
@@ -82,7 +90,7 @@ def save_backbone(model: Classifier, path: str | Path) -> str:
 
     Equal weights give equal bytes.
     """
-    data = save({key: np.ascontiguousarray(leaf[...]) for key, leaf in _leaves(model).items()})
+    data = save({key: np.ascontiguousarray(leaf[...]) for key, leaf in leaves(model.backbone).items()})
     Path(path).write_bytes(data)
     return hashlib.sha256(data).hexdigest()
 
@@ -100,24 +108,44 @@ def load_backbone(model: Classifier, source: str | Path) -> str:
         UserError: the file cannot be fetched or read, or its keys, shapes or dtypes are not those of the backbone
             (the model is unchanged then).
     """
-    tensors, digest = weight_files.read(weight_files.locate(source))
-    naming, leaves = _OWN, _leaves(model)
-    if has_torch_names(tensors):
-        naming, tensors = _TORCH, torch_backbone(tensors, str(source))
-    if problems := _problems(naming, leaves, tensors):
-        listed = "; ".join(problems)
-        raise UserError(f"{source} does not fit the backbone: {listed}; choose the backbone it was made with")
-    for key, leaf in leaves.items():
+    own = leaves(model.backbone)
+    naming, tensors, digest = _fitting(source, own)
+    for key, leaf in own.items():
         leaf[...] = jnp.asarray(naming.convert(tensors[naming.name(key)]))
     return digest
 
 
-def _leaves(model: Classifier) -> dict[str, nnx.Variable]:
-    return {".".join(map(str, path)): leaf for path, leaf in nnx.to_flat_state(nnx.state(model.backbone))}
+def check_weights(source: str | Path, backbone: str) -> None:
+    """Raise the UserError that `load_backbone` would, before anything else is loaded; backbone: of ARCHITECTURES.
+
+    What the name of a repository on the hub says is enough to refuse it.
+    """
+    named = re.search(r"(?<![a-z_])resnet\d+", str(source)) if str(source).startswith(weight_files.PREFIX) else None
+    if named and named[0] != backbone:
+        raise UserError(f"{source} has weights of {named[0]}, but config.model.backbone is {backbone!r}; {_REMEDY}")
+    _fitting(source, leaves(abstract_backbone(backbone)))
 
 
-def _problems(naming: _Naming, leaves: dict[str, nnx.Variable], found: dict[str, np.ndarray]) -> list[str]:
-    expected = {naming.name(key): naming.shape(leaf.shape) for key, leaf in leaves.items()}
+def _fitting(source: str | Path, own: dict[str, nnx.Variable]) -> tuple[_Naming, dict[str, np.ndarray], str]:
+    """A file's tensors, with the naming that they have and the file's sha256; raises as `load_backbone`."""
+    tensors, digest = weight_files.read(weight_files.locate(source))
+    naming = _OWN
+    if has_torch_names(tensors):
+        naming, tensors = _TORCH, torch_backbone(tensors, str(source))
+    if problems := _problems(naming, own, tensors):
+        fits = [name for name in ARCHITECTURES if not _problems(naming, leaves(abstract_backbone(name)), tensors)]
+        listed = [f"these are of {fits[0]}"] if fits else problems
+        raise UserError(f"{source} does not fit the backbone: {'; '.join(listed)}; {_REMEDY}")
+    return naming, tensors, digest
+
+
+def leaves(backbone: ResNet) -> dict[str, nnx.Variable]:
+    """A backbone's parameters and running statistics by our dotted keys."""
+    return {".".join(map(str, path)): leaf for path, leaf in nnx.to_flat_state(nnx.state(backbone))}
+
+
+def _problems(naming: _Naming, own: dict[str, nnx.Variable], found: dict[str, np.ndarray]) -> list[str]:
+    expected = {naming.name(key): naming.shape(leaf.shape) for key, leaf in own.items()}
     shaped = [
         f"{key} ({_describe(found[key].dtype, found[key].shape)}, expected {_describe('float32', expected[key])})"
         for key in sorted(expected.keys() & found)
@@ -125,7 +153,11 @@ def _problems(naming: _Naming, leaves: dict[str, nnx.Variable], found: dict[str,
     ]
     missing, unexpected = sorted(expected.keys() - found), sorted(found.keys() - expected)
     named = {"missing": missing, "unexpected": unexpected, "of another shape": shaped}
-    return [f"{title}: {', '.join(keys)}" for title, keys in named.items() if keys]
+    return [f"{len(keys)} {title}: {_first(keys)}" for title, keys in named.items() if keys]
+
+
+def _first(keys: list[str]) -> str:
+    return ", ".join(keys[:3]) + (", ..." if len(keys) > 3 else "")
 
 
 def _describe(dtype: object, shape: tuple[int, ...]) -> str:

@@ -82,7 +82,8 @@ def _download(text: str, repository: str, file: str) -> Path:
     except Exception as error:
         raise UserError(
             f"cannot fetch {file} of {text} ({_reason(error)}); check the name and the network, set HF_ENDPOINT to a"
-            " mirror of the hub, or download the file elsewhere and give its path"
+            " mirror of the hub, download the file elsewhere and give its path, or train without it by"
+            " --config.model.pretrained="
         ) from error
 
 

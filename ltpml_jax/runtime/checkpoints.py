@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
-from jax.sharding import SingleDeviceSharding
+from jax.sharding import Sharding, SingleDeviceSharding
 from orbax.checkpoint import checkpoint_managers as policies
 
 from ltpml_jax.errors import UserError
@@ -152,11 +152,27 @@ def restore(manager: ocp.CheckpointManager, step: int, shapes: Any, shardings: A
     if shardings is None:
         one = SingleDeviceSharding(jax.devices()[0])
         shardings = jax.tree.map(lambda _: one, shapes)
-    wanted = jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes, shardings
-    )
+    wanted = jax.tree.map(_laid_out, shapes, shardings)
+    return _restore(manager, step, ocp.args.StandardRestore(wanted))  # type: ignore[call-arg]
+
+
+def restore_parts(manager: ocp.CheckpointManager, step: int, parts: dict[str, Any], sharding: Sharding) -> Restored:
+    """Restore some fields of a step's state, by name, onto one sharding; nothing else of its arrays is read.
+
+    parts: pytrees of arrays or ShapeDtypeStructs. UserError as `restore`.
+    """
+    wanted = jax.tree.map(lambda leaf: _laid_out(leaf, sharding), parts)
+    arguments = ocp.checkpoint_utils.construct_restore_args(wanted)
+    return _restore(manager, step, ocp.args.PyTreeRestore(wanted, arguments, partial_restore=True))  # type: ignore[call-arg]
+
+
+def _laid_out(leaf: Any, sharding: Sharding) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+
+def _restore(manager: ocp.CheckpointManager, step: int, state: Any) -> Restored:
     arguments = ocp.args.Composite(
-        state=ocp.args.StandardRestore(wanted),  # type: ignore[call-arg]
+        state=state,
         iterator=ocp.args.JsonRestore(),  # type: ignore[call-arg]
         identity=ocp.args.JsonRestore(),  # type: ignore[call-arg]
     )

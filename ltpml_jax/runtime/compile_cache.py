@@ -18,7 +18,7 @@ def enable() -> Path:
     keeps none. Machines with other processors that share a home get folders of their own, because programs for CPUs
     use what the processor has.
     """
-    given = jax.config.jax_compilation_cache_dir
+    given = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]: made at run time
     if given:
         return Path(given)
     folder = cache_home() / "compiled" / hashlib.sha256(_processor().encode()).hexdigest()[:16]

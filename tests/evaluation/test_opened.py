@@ -50,6 +50,33 @@ def test_an_opened_run_predicts_what_it_was_evaluated_on(tmp_path: Path):
     assert opened.test_scores()["network"]["mAP_total"] == pytest.approx(table["mAP_total"], abs=0.05)
 
 
+def test_predictions_need_no_dataset(tmp_path: Path):
+    (tmp_path / "file").touch()
+    gone, there = open_run(runs.finished(), data_dir=str(tmp_path / "file")), open_run(runs.finished())
+    images = [np.random.default_rng(number).integers(0, 256, (20, 30, 3), np.uint8) for number in range(3)]
+    np.testing.assert_array_equal(gone.predict(iter(images)), there.predict(images))
+    assert gone.class_names == there.run.task.dataset.class_names
+    for question in (gone.test_scores, gone.beliefs):
+        with pytest.raises(UserError, match="^Cannot build digits_mlt in .*; name a writable folder.$"):
+            question()
+
+
+def test_a_run_of_an_earlier_version_takes_its_classes_from_the_dataset(tmp_path: Path):
+    folder = runs.copy_of_finished(tmp_path)
+    (folder / "model.json").unlink()
+    assert open_run(folder).class_names == open_run(runs.finished()).class_names
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="^Cannot build digits_mlt"):
+        open_run(folder, data_dir=str(tmp_path / "file"))
+
+
+def test_all_devices_give_what_one_gives():
+    image = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
+    one, eight = open_run(runs.finished()), open_run(runs.finished(), all_devices=True)
+    assert eight.mesh.size == 8
+    np.testing.assert_allclose(one.predict([image]), eight.predict([image]), rtol=1e-5, atol=1e-5)
+
+
 def test_beliefs_are_those_of_the_training_images():
     soft, hard = open_run(str(runs.finished())).beliefs()
     assert soft.shape == hard.shape == (1080, 20)

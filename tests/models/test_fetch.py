@@ -134,7 +134,8 @@ def test_a_file_may_be_named(hub: ThreadingHTTPServer, tmp_path: Path) -> None:
 def test_what_the_hub_does_not_give(source: str, reason: str, hub: ThreadingHTTPServer, tmp_path: Path) -> None:
     message = failure(locate(source, hub, tmp_path))
     assert reason in message
-    assert message.endswith("set HF_ENDPOINT to a mirror of the hub, or download the file elsewhere and give its path")
+    assert "set HF_ENDPOINT to a mirror of the hub, download the file elsewhere and give its path, or" in message
+    assert message.endswith("--config.model.pretrained=")
 
 
 @pytest.mark.processes

@@ -67,8 +67,8 @@ def test_every_misfit_is_named_in_one_error(tmp_path: Path) -> None:
     tensors["bn1.scale"] = np.zeros(16, np.float64)
     save_file(tensors, path)
     message = _refused(model, path)
-    assert "missing: conv1.kernel, layer4.0.bn2.mean;" in message
-    assert "unexpected: fc.kernel;" in message
+    assert "2 missing: conv1.kernel, layer4.0.bn2.mean;" in message
+    assert "1 unexpected: fc.kernel;" in message
     assert "bn1.bias (float32[17], expected float32[16])" in message
     assert "bn1.scale (float64[16], expected float32[16])" in message
 
@@ -149,8 +149,8 @@ def test_every_misfit_is_named_as_the_file_names_it(tmp_path: Path) -> None:
     tensors["bn1.weight"] = np.zeros(16, np.int64)
     save_file(tensors, path)
     message = _refused(model, path)
-    assert "missing: conv1.weight, layer4.0.bn2.running_var;" in message
-    assert "unexpected: layer1.0.se.weight;" in message
+    assert "2 missing: conv1.weight, layer4.0.bn2.running_var;" in message
+    assert "1 unexpected: layer1.0.se.weight;" in message
     assert "layer2.0.conv1.weight (float32[32, 16, 1, 1], expected float32[32, 16, 3, 3])" in message
     assert "bn1.weight (int64[16], expected float32[16])" in message
 
@@ -162,3 +162,13 @@ def test_a_damaged_checkpoint_leaves_the_model_alone(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="a.pth is not a sound torch checkpoint"):
         pretrained.load_backbone(model, path)
     jax.tree.map(np.testing.assert_array_equal, nnx.state(model), before)
+
+
+def test_weights_are_checked_before_a_network_is_made(tmp_path: Path) -> None:
+    path = tmp_path / "small.safetensors"
+    pretrained.save_backbone(_model(0), path)
+    pretrained.check_weights(path, "resnet_small")
+    with pytest.raises(UserError, match="does not fit the backbone: these are of resnet_small; give others"):
+        pretrained.check_weights(path, "resnet18")
+    with pytest.raises(UserError, match="hf:timm/resnet50.tv_in1k has weights of resnet50, but .*'resnet_small'"):
+        pretrained.check_weights("hf:timm/resnet50.tv_in1k", "resnet_small")

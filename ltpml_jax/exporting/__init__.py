@@ -1,0 +1,1 @@
+"""A run's network in the files of other programs: timm, torchvision, ONNX, StableHLO."""
