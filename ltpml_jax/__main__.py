@@ -3,7 +3,7 @@
 import sys
 
 from ltpml_jax import __version__, cli
-from ltpml_jax.commands import compare, corrupt, evaluate, export, predict, preflight, prepare, sweep, train
+from ltpml_jax.commands import audit, compare, corrupt, evaluate, export, predict, preflight, prepare, sweep, train
 from ltpml_jax.errors import UserError, nearest
 
 COMMANDS = {
@@ -16,6 +16,7 @@ COMMANDS = {
     "export": export.COMMAND,
     "sweep": sweep.COMMAND,
     "compare": compare.COMMAND,
+    "audit": audit.COMMAND,
 }
 
 

@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     ("main", "__main__", "cli", "commands"),
     ("trainer", "step_log"),
-    ("inference",),
+    ("inference", "audit"),
     ("evaluation", "exporting"),
     ("experiment",),
     ("recipes",),

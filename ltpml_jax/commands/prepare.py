@@ -1,7 +1,9 @@
 """Make a dataset from images and labels: `ltpml prepare --dataset=NAME ... --images=DIR [--out=DIR]`.
 
 Published datasets: --dataset=voc_mlt|coco_mlt|nuswide_lt --appendix=DIR, the folder of the lists and pickles.
-Own labels: --csv=FILE (CSV or Parquet), --coco=FILE (or train=FILE,test=FILE), or --voc=FOLDER.
+Own labels: --csv=FILE (CSV or Parquet), --coco=FILE (or train=FILE,test=FILE), --voc=FOLDER or
+--label_studio=FILE.
+Corrected ones: --from=NAME --corrections=FILE, a dataset in OUT and what an audit's page downloads.
 """
 
 import os
@@ -18,10 +20,21 @@ from ltpml_jax.runtime import preemption
 
 if TYPE_CHECKING:
     from ltpml_jax.data.listing import Listing
+    from ltpml_jax.data.writing.writer import Written
 
-SOURCES = ("appendix", "csv", "coco", "voc")  # of labels
+SOURCES = ("appendix", "csv", "coco", "voc", "label_studio", "from")  # of labels
 # What the dataset depends on, for its metadata.
-MATTERS = (*SOURCES, "images", "unlisted", "difficult", "test_share", "validation_share", "seed", "skip_bad")
+MATTERS = (
+    *SOURCES[:-1],
+    "images",
+    "unlisted",
+    "minus_one",
+    "difficult",
+    "test_share",
+    "validation_share",
+    "seed",
+    "skip_bad",
+)
 
 
 def define(values: flags.FlagValues) -> None:
@@ -31,10 +44,15 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_string("csv", "", "Own labels: a CSV or Parquet file.", values)
     flags.DEFINE_string("coco", "", "Own labels: COCO json, FILE or SPLIT=FILE,SPLIT=FILE,...", values)
     flags.DEFINE_string("voc", "", "Own labels: a folder with Annotations/*.xml.", values)
+    flags.DEFINE_string("label_studio", "", "Own labels: an export of Label Studio, JSON or JSON_MIN.", values)
+    flags.DEFINE_string("from", "", "Corrected labels: the dataset in --out that they correct.", values)
+    flags.DEFINE_string("corrections", "", "Corrected labels: a file of id, class, state, was, note.", values)
     flags.DEFINE_string("images", "", "Folder of the images; with --voc it may be left out.", values)
     flags.DEFINE_string("out", DATA_DIR, "Where to write; config.data.dir of the runs on it.", values)
     unlisted = "Own labels: the meaning of a class that an image's row leaves out."
     flags.DEFINE_enum("unlisted", None, ["negative", "unknown"], unlisted, values)
+    minus_one = "--csv: what -1 means; a file that has it needs this."
+    flags.DEFINE_enum("minus_one", None, ["candidate", "unknown", "negative"], minus_one, values)
     test = "Share of training images to set apart for test, stratified."
     flags.DEFINE_float("test_share", 0.0, test, flag_values=values)
     flags.DEFINE_float("validation_share", 0.0, "Share to set apart for validation, stratified.", flag_values=values)
@@ -55,7 +73,17 @@ def problems(values: Any) -> list[str]:
     found = []
     if len(given) != 1:
         names = " and ".join(f"--{name}" for name in given) or "none"
-        found.append(f"Give one of --appendix, --csv, --coco and --voc for the labels; given: {names}.")
+        found.append(
+            f"Give one of --appendix, --csv, --coco, --voc, --label_studio and --from for the labels; given: {names}."
+        )
+    if ("from" in given) != bool(values.corrections):
+        found.append("--from and --corrections go together: a dataset, and the file that corrects it.")
+    apart = ("images", "unlisted", "test_share", "validation_share", "skip_bad")
+    beside = next((name for name in apart if values[name].value), "")
+    if "from" in given and beside:
+        found.append(f"--from keeps the images and splits of its dataset; leave --{beside} out.")
+    if values.minus_one and "csv" not in given:
+        found.append("--minus_one is about the tables of --csv; leave it out.")
     if "appendix" in given and not values.images:
         found.append("--images is missing; it names the folder of the images.")
     return found
@@ -66,16 +94,33 @@ def run(values: Any) -> None:
 
     Raises UserError for labels and images that cannot be read, a name that is taken, and after Ctrl-C.
     """
-    from ltpml_jax.data.readers import stratify
-    from ltpml_jax.data.writing import metadata, recipe, writer
+    from ltpml_jax.data.writing import metadata, recipe
 
     recipe.check_name(values.dataset)
+    written = _corrected(values) if values["from"].value else _from_labels(values)
+    if written.was_there:
+        print(f"{values.dataset} was prepared before, from the same images and labels; there is nothing to do.")
+    print(metadata.text(written.metadata))
+    print(f"Train on it: {_next(values.dataset, values.out)}")
+
+
+def _corrected(values: Any) -> "Written":
+    from ltpml_jax.data.writing import corrected
+
+    file = os.path.expanduser(values.corrections)
+    return corrected.write(values.dataset, values["from"].value, file, values.out, values.overwrite)
+
+
+def _from_labels(values: Any) -> "Written":
+    from ltpml_jax.data.readers import stratify
+    from ltpml_jax.data.writing import writer
+
     listing = _listing(values)
     if values.test_share or values.validation_share:
         listing = stratify.split(listing, values.test_share, values.validation_share, values.seed)
     signal.signal(signal.SIGINT, preemption.interrupt)
     try:
-        written = writer.write(
+        return writer.write(
             values.dataset,
             listing,
             values.out,
@@ -87,22 +132,20 @@ def run(values: Any) -> None:
     except KeyboardInterrupt:
         print("Interrupted; the same command resumes it.", file=sys.stderr, flush=True)
         sys.exit(128 + signal.SIGINT)
-    if written.was_there:
-        print(f"{values.dataset} was prepared before, from the same images and labels; there is nothing to do.")
-    print(metadata.text(written.metadata))
-    print(f"Train on it: {_next(values.dataset, values.out)}")
 
 
 def _listing(values: Any) -> "Listing":
     """The images and labels of the one source that the flags name."""
     from ltpml_jax.data.labels import LabelState
-    from ltpml_jax.data.readers import appendix, coco, tables, voc
+    from ltpml_jax.data.readers import appendix, coco, label_studio, tables, voc
 
     images = os.path.expanduser(values.images)
     if values.csv:
-        return tables.read_table(os.path.expanduser(values.csv), images, values.unlisted)
+        return tables.read_table(os.path.expanduser(values.csv), images, values.unlisted, values.minus_one)
     if values.coco:
         return coco.read_coco(_coco_files(values.coco), images, values.unlisted)
+    if values.label_studio:
+        return label_studio.read_export(os.path.expanduser(values.label_studio), images, values.unlisted)
     if values.voc:
         folder, difficult = os.path.expanduser(values.voc), LabelState[values.difficult.upper()]
         return voc.read_voc(folder, images, values.unlisted, difficult)

@@ -203,6 +203,11 @@ def test_batches(config: Config, task: Task, mesh: Mesh) -> Feed:
     return _in_order(config, task.dataset.test, np.arange(len(task.dataset.test.labels)), mesh)
 
 
+def all_training_batches(config: Config, task: Task, mesh: Mesh) -> Feed:
+    """The images of the training split, held-out ones as well, each once and without augmentation."""
+    return _in_order(config, task.dataset.train, np.arange(len(task.dataset.train.labels)), mesh)
+
+
 def _in_order(config: Config, split: Any, rows: np.ndarray, mesh: Mesh) -> Feed:
     size = config.eval.batch_size + -config.eval.batch_size % mesh.size  # rounded up: the end is padded anyway
     part, resize = _part(config, mesh, size), augment.RESIZES[config.data.resize]

@@ -2,6 +2,9 @@
 
 The average precision is over soft labels in bins of their float32 without its last ten bits: finer than 2e-4 of the
 value, and a sum of whole numbers, which comes out the same on any number of processes and devices.
+
+Soft labels that add up to 1 over a candidate set, as NDLP's do, are not comparable across images: the average
+precision of soft label x size of the set, the odds against where it began, is reported beside theirs.
 """
 
 import math
@@ -10,7 +13,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from ltpml_jax.data.labels import LabelState, blocks
+from ltpml_jax.data.labels import LabelState, blocks, listed
 from ltpml_jax.data.task import Task
 from ltpml_jax.evaluation.metrics import Scores
 from ltpml_jax.methods.base import Method
@@ -22,16 +25,22 @@ _BINS = (int(np.float32(1).view(np.uint32)) >> _DROPPED_BITS) + 1
 
 
 class Counts(NamedTuple):
-    """true, false int64 [bins]: true and false candidates by soft label; found int64 [3]: hits, predicted, present."""
+    """Whole numbers, int64.
+
+    true, false [bins]: true and false candidates by soft label; found [3]: hits, predicted, present; true_by_odds,
+    false_by_odds [bins]: as the first two, by x / (x + 1) with x = soft label * size of the set.
+    """
 
     true: np.ndarray
     false: np.ndarray
     found: np.ndarray
+    true_by_odds: np.ndarray
+    false_by_odds: np.ndarray
 
 
 def measure(method: Method, state: TrainState, task: Task) -> Scores:
     """Quality of the pseudo labels of a state, whose tables may be sharded over processes; in percent."""
-    mine = Counts(*(np.zeros(size, np.int64) for size in (_BINS, _BINS, 3)))
+    mine = Counts(*(np.zeros(size, np.int64) for size in (_BINS, _BINS, 3, _BINS, _BINS)))
     for start, soft, hard in beliefs_by_block(method, state, len(task.train)):
         rows = slice(start, start + len(soft))
         truth = task.dataset.train.labels[task.train[rows]]
@@ -59,21 +68,32 @@ def beliefs_by_block(method: Method, state: TrainState, images: int):
 def count(soft: np.ndarray, hard: np.ndarray, truth: np.ndarray, candidates: np.ndarray) -> Counts:
     """Counts of some rows; all arguments [n, C], soft in [0, 1], the others 0 and 1."""
     at, true, predicted = candidates > 0, truth == LabelState.POSITIVE, hard > 0
-    bins = np.minimum(soft.astype(np.float32).view(np.uint32) >> _DROPPED_BITS, _BINS - 1)
-    by_truth = (np.bincount(bins[at & (true == kind)], minlength=_BINS) for kind in (True, False))
-    true_bins, false_bins = by_truth
+    odds = soft * listed(candidates).sum(1, keepdims=True)
     found = np.array([(true & predicted).sum(), predicted.sum(), true.sum()], np.int64)
-    return Counts(true_bins, false_bins, found)
+    plain, by_odds = (binned(values, at & true, at & ~true) for values in (soft, odds / (odds + 1)))
+    return Counts(plain[0], plain[1], found, by_odds[0], by_odds[1])
+
+
+def binned(values: np.ndarray, *masks: np.ndarray) -> tuple[np.ndarray, ...]:
+    """For each mask [n, C], how many values in [0, 1] of those it selects lie in each bin, int64 [bins]."""
+    bins = np.minimum(values.astype(np.float32).view(np.uint32) >> _DROPPED_BITS, _BINS - 1)
+    return tuple(np.bincount(bins[mask], minlength=_BINS) for mask in masks)
 
 
 def scores(counts: Counts) -> Scores:
     """Average precision of soft labels over candidates, precision and recall of hard labels, in percent."""
-    true, false = counts.true[::-1], counts.false[::-1]  # from the surest on
-    at = true > 0
-    precision = true.cumsum()[at] / (true + false).cumsum()[at]
     hits, predicted, present = counts.found.tolist()
     return {
-        "soft_label_AP": 100 * float(precision @ true[at]) / float(true.sum()) if at.any() else float("nan"),
+        "soft_label_AP": binned_precision(counts.true, counts.false),
+        "soft_label_x_size_AP": binned_precision(counts.true_by_odds, counts.false_by_odds),
         "hard_label_precision": 100 * hits / max(predicted, 1),
         "hard_label_recall": 100 * hits / max(present, 1),
     }
+
+
+def binned_precision(true: np.ndarray, false: np.ndarray) -> float:
+    """Average precision in percent of true and false entries by bin [bins]; NaN where there is no true one."""
+    true, false = true[::-1], false[::-1]  # from the surest on
+    at = true > 0
+    precision = true.cumsum()[at] / (true + false).cumsum()[at]
+    return 100 * float(precision @ true[at]) / float(true.sum()) if at.any() else float("nan")

@@ -23,6 +23,7 @@ TABLE = (
 )
 QUALITY = (
     ("soft label AP over candidates", "soft_label_AP"),
+    ("soft label x set size AP", "soft_label_x_size_AP"),
     ("hard label precision", "hard_label_precision"),
     ("hard label recall", "hard_label_recall"),
 )

@@ -157,6 +157,25 @@ def test_own_labels_become_datasets(place):
 
 
 @pytest.mark.processes
+def test_a_dataset_is_corrected_and_corrected_again(place):
+    (place / "corrections.csv").write_text("id,class,state,was,note\n3,a dog,?,0,\n4,cat,1,0,\n")
+    labels = f"train={place}/own.json,test={place}/own_test.json"
+    own = command(place, "audited", appendix="", images=place / "own", coco=labels)
+    options = {"appendix": "", "images": "", "corrections": place / "corrections.csv"}
+    commands = [
+        command(place, f"mine{n + 1}", **options, **{"from": source}) for n, source in ((0, "audited"), (1, "mine1"))
+    ]
+    first, *rest = call_many([own, *commands])
+    assert first[0] == 0, first[2]
+    for (status, output, errors), note in zip(rest, ("2 labels of audited", "0 labels of mine1"), strict=True):
+        assert status == 0, errors
+        assert f"note: {note} corrected by corrections.csv" in output and "own_data.py:mine" in output
+    before, *after = (datasets.load(name, str(place / "out")).train.labels for name in ("audited", "mine1", "mine2"))
+    np.testing.assert_array_equal(*after)
+    assert (after[0] != before).sum() == 2
+
+
+@pytest.mark.processes
 def test_wrong_commands_end_in_one_sentence_and_status_2(place, tmp_path):
     own = {"appendix": "", "images": place / "own", "csv": place / "own.csv"}
     commands = {
@@ -172,6 +191,8 @@ def test_wrong_commands_end_in_one_sentence_and_status_2(place, tmp_path):
         "delete it: it is only compared": command(place, "voc_mlt", appendix=place / "attack"),
         "no image in the split test": command(place, "mine", **own),
         "two files for the split train": command(place, "mine", appendix="", coco="a.json,b.json"),
+        "leave --images out": command(place, "mine", appendix="", corrections="c.csv", **{"from": "own"}),
+        "--from and --corrections go together": command(place, "mine", appendix="", images="", **{"from": "own"}),
         "needs a client that is not installed": command(place, "voc_mlt", images="s3://bucket/images"),
     }
     for message, (status, output, errors) in zip(commands, call_many(list(commands.values())), strict=True):

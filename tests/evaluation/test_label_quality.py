@@ -19,10 +19,21 @@ def test_by_hand():
     assert got["hard_label_recall"] == pytest.approx(100 * 2 / 3)
 
 
+def test_odds_compare_images_whose_sets_differ_in_size():
+    """0.4 of a set of four is more evidence than 0.55 of a set of two."""
+    candidates = np.array([[1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]])
+    truth = np.array([[0, 0, 0, 0], [1, 0, 0, 0], [1, 0, 0, 0]])
+    soft = np.array([[0.55, 0.45, 0, 0], [0.4, 0.2, 0.2, 0.2], [1.0, 0, 0, 0]])
+    got = label_quality.scores(label_quality.count(soft, np.zeros((3, 4)), truth, candidates))
+    # By soft label: true, false (0.55), false (0.45), true. By odds 1.6 true, 1.1 false, 1.0 true, then false ones.
+    assert got["soft_label_AP"] == pytest.approx(100 * (1 + 2 / 4) / 2)
+    assert got["soft_label_x_size_AP"] == pytest.approx(100 * (1 + 2 / 3) / 2)
+
+
 def test_without_a_true_candidate():
     nothing = np.zeros((2, 2), int)
     got = label_quality.scores(label_quality.count(np.ones((2, 2)), nothing, nothing, np.ones((2, 2), int)))
-    assert np.isnan(got["soft_label_AP"])
+    assert np.isnan(got["soft_label_AP"]) and np.isnan(got["soft_label_x_size_AP"])
     assert got["hard_label_precision"] == got["hard_label_recall"] == 0.0
 
 
@@ -36,6 +47,9 @@ def test_blocks_add_up_to_what_scikit_learn_says_of_the_whole():
     got = label_quality.scores(label_quality.Counts(*(sum(counts) for counts in zip(*parts, strict=True))))
     at = candidates > 0
     assert got["soft_label_AP"] == pytest.approx(100 * average_precision_score(truth[at], soft[at]), abs=0.01)
+    odds = soft * at.sum(1, keepdims=True)
+    expected = 100 * average_precision_score(truth[at], odds[at])
+    assert got["soft_label_x_size_AP"] == pytest.approx(expected, abs=0.02)
     assert got["hard_label_precision"] == pytest.approx(100 * precision_score(truth.ravel(), hard.ravel()))
     assert got["hard_label_recall"] == pytest.approx(100 * recall_score(truth.ravel(), hard.ravel()))
 
@@ -46,5 +60,6 @@ SLICES = (slice(0, 7), slice(7, 2000), slice(2000, 3000))
 def test_soft_labels_of_zero_and_one_have_a_bin():
     ends = np.array([[0.0, 1.0]])
     counts = label_quality.count(ends, ends, np.array([[0, 1]]), np.ones((1, 2)))
+    assert counts.false_by_odds.sum() == 1 == counts.true_by_odds[label_quality._BINS // 2 :].sum()
     assert counts.false[0] == 1 and counts.true[-1] == 1 and len(counts.true) == len(counts.false)
     assert counts.found.tolist() == [1, 1, 1]

@@ -15,7 +15,12 @@ SCORES = {
     "macro_F1": 4.0,
     "accuracy": 99.999,
 }
-QUALITY = {"soft_label_AP": 50.0, "hard_label_precision": 0.125, "hard_label_recall": float("nan")}
+QUALITY = {
+    "soft_label_AP": 50.0,
+    "soft_label_x_size_AP": 60.0,
+    "hard_label_precision": 0.125,
+    "hard_label_recall": float("nan"),
+}
 
 
 def test_the_table_shows_every_number_below_its_head():
@@ -29,7 +34,8 @@ def test_the_table_shows_every_number_below_its_head():
         assert last[:end].endswith(f" {number}") and best[:end].endswith(f" {number}")
     assert last.startswith("last (epoch 2) ") and best.startswith("best (epoch 1) ")
     assert labels == (
-        "corrected labels: soft label AP over candidates 50.00, hard label precision 0.12, hard label recall -"
+        "corrected labels: soft label AP over candidates 50.00, soft label x set size AP 60.00, "
+        "hard label precision 0.12, hard label recall -"
     )
     assert note == "note: n1"
 

@@ -2,9 +2,12 @@
 
 Columns, by name:
 
-* `path`: the image, relative to the folder of images or absolute; required.
+* `path`: the image, relative to the folder of images or absolute; required. Without it, the one column that has another
+  of the names in PATHS.
 * `id` (default: the path), `split` (train, validation, test; default: all train), `annotator`: optional.
 * Either one column a class, of 1 (positive), 0 (negative), ? (candidate) or nothing (unknown); classes in this order.
+  -1 means different things in different files, and the caller has to say which.
+* Or `class` and `value` (as above), a row a label; classes are all names found, sorted.
 * Or lists of class names, under `labels` or `positive`, `candidates`, `negative`, `unknown`; in CSV, semicolons
   separate them. Classes are all names found, sorted. A class that a row does not list has no state: the caller
   has to choose between negative and unknown.
@@ -13,17 +16,22 @@ Rows of one path by different annotators become one image: a class is positive (
 on that, unknown if no annotator judged it, and a candidate otherwise.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 
 from ltpml_jax.data.labels import LabelState
 from ltpml_jax.data.listing import ListedSplit, Listing
 from ltpml_jax.data.readers import common, text_table
-from ltpml_jax.data.readers.text_table import SEPARATOR, Table
+from ltpml_jax.data.readers.list_columns import COLUMNS, fill, read_lists
+from ltpml_jax.data.readers.text_table import Table
 from ltpml_jax.errors import UserError
 
+PATHS = ("path", "filename", "file_name", "image", "image_name", "Path", "ImageID")
 _ABOUT_IMAGE = ("path", "id", "split", "annotator")
-_SPELLINGS = {
+RESERVED = (*_ABOUT_IMAGE, *COLUMNS)  # names that a column of one class cannot have
+SPELLINGS = {
     "1": LabelState.POSITIVE,
     "0": LabelState.NEGATIVE,
     "?": LabelState.CANDIDATE,
@@ -34,26 +42,48 @@ _SPELLINGS = {
     "true": LabelState.POSITIVE,
     "false": LabelState.NEGATIVE,
 }
+_MINUS_ONE = ("-1", "-1.0")
 
 
-def read_table(path: str, images: str, unlisted: str | None = None) -> Listing:
+def read_table(path: str, images: str, unlisted: str | None = None, minus_one: str | None = None) -> Listing:
     """The images and labels of the file `path`, as above; relative image paths lie below `images`.
 
-    `unlisted`, "negative" or "unknown", is what it means that a row with lists leaves a class out.
+    `unlisted`, "negative" or "unknown", is what it means that a row with lists leaves a class out; `minus_one`,
+    "candidate", "unknown" or "negative", what -1 means, None where there is none.
 
     Raises:
         UserError: the file cannot be read, or a column, row or value of it is wrong; the message names it.
     """
-    table = text_table.read(path)
-    if "path" not in table.columns:
-        raise UserError(f"{path} has no column 'path' but {', '.join(map(repr, table.columns))}; add one.")
+    table, taken = with_path(text_table.read(path))
     if not len(table):
         raise UserError(f"{path} lists no image; it needs a row for each.")
-    class_names, states, notes = _labels(table, unlisted)
-    return common.checked(Listing(class_names, _splits(table, images, states), notes=notes), path)
+    if {"class", "value"} == set(table.columns) - set(_ABOUT_IMAGE):
+        table, class_names, states = widened(table, unlisted, minus_one)
+        notes = []
+    else:
+        class_names, states, notes = _labels(table, unlisted, minus_one)
+    return common.checked(Listing(class_names, _splits(table, images, states), notes=[*taken, *notes]), path)
 
 
-def _labels(table: Table, unlisted: str | None) -> tuple[tuple[str, ...], np.ndarray, list[str]]:
+def with_path(table: Table) -> tuple[Table, list[str]]:
+    """The table with its column of images called `path`, and a note where it was called otherwise.
+
+    Raises UserError where no column, or more than one, has a name that people give it.
+    """
+    if "path" in table.columns:
+        return table, []
+    found = [name for name in PATHS if name in table.columns]
+    if not found:
+        others = ", ".join(map(repr, table.columns))
+        raise UserError(f"{table.path} has no column 'path' (or {', '.join(PATHS[1:])}) but {others}; add one.")
+    if len(found) > 1:
+        both = " and ".join(map(repr, found))
+        raise UserError(f"{table.path} has the columns {both}; call the one that names the images 'path'.")
+    columns = {"path" if name == found[0] else name: column for name, column in table.columns.items()}
+    return replace(table, columns=columns), [f"The images are those in the column {found[0]!r}."]
+
+
+def _labels(table: Table, unlisted: str | None, minus_one: str | None) -> tuple[tuple[str, ...], np.ndarray, list[str]]:
     """Class names, states int8 [N, C] of the rows, and notes."""
     others = [name for name in table.columns if name not in _ABOUT_IMAGE]
     strange = [name for name in others if name not in COLUMNS]
@@ -63,27 +93,69 @@ def _labels(table: Table, unlisted: str | None) -> tuple[tuple[str, ...], np.nda
             raise UserError(
                 f"{table.path} has lists of classes and a column {name!r}; call it {near!r} or take it out."
             )
+        if minus_one is not None:
+            raise UserError(f"{table.path} has lists of classes, where no label is -1; leave --minus_one out.")
         return read_lists(table, unlisted)
     if unlisted is not None:
         raise UserError(f"{table.path} has one column a class, where nothing means unknown; leave --unlisted out.")
     states = np.empty((len(table), len(others)), np.int8)
     for number, name in enumerate(others):
-        states[:, number] = _class_column(table, name)
+        states[:, number] = _class_column(table, name, minus_one)
     return tuple(others), states, []
 
 
-def _class_column(table: Table, name: str) -> np.ndarray:
-    """States int8 [N] of a column of 1, 0, ? and nothing."""
+def _class_column(table: Table, name: str, minus_one: str | None) -> np.ndarray:
+    """States int8 [N] of a column of 1, 0, ? and nothing, and of -1, where that has a meaning."""
+    spellings = SPELLINGS | (dict.fromkeys(_MINUS_ONE, LabelState[minus_one.upper()]) if minus_one else {})
     cells = table.text(name).dictionary_encode()
     values = cells.dictionary.to_pylist()
-    wrong = np.array([value.lower() not in _SPELLINGS for value in values])[cells.indices]
+    wrong = np.array([value.lower() not in spellings for value in values])[cells.indices]
     if wrong.any():
         row = int(wrong.argmax())
+        if cells[row].as_py() in _MINUS_ONE:
+            raise UserError(
+                f"{table.place(row)}: -1 in the column {name!r} means different things in different files; choose "
+                "--minus_one=candidate (uncertain, as in CheXpert), --minus_one=unknown or --minus_one=negative."
+            )
         raise UserError(
             f"{table.place(row)}: {cells[row].as_py()!r} in the column {name!r} is none of 1 (positive), 0 (negative), "
             f"? (candidate) and nothing (unknown); correct it, or take the column out if it is no class."
         )
-    return np.array([_SPELLINGS[value.lower()] for value in values], np.int8)[cells.indices]
+    return np.array([spellings[value.lower()] for value in values], np.int8)[cells.indices]
+
+
+def widened(table: Table, unlisted: str | None, minus_one: str | None) -> tuple[Table, tuple[str, ...], np.ndarray]:
+    """A table of a row an image (and annotator), the class names and states int8 [M, C], of one of a row a label.
+
+    Raises UserError where a label is there twice with different values, a class has no name, or one is not listed for
+    an image and `unlisted` does not say what that means.
+    """
+    values = _class_column(table, "value", minus_one)
+    names = [common.class_name(name) for name in table.text("class").to_pylist()]
+    if "" in names:
+        raise UserError(f"{table.place(names.index(''))} names no class; fill in the column 'class'.")
+    class_names = tuple(sorted(set(names)))
+    numbers = {name: number for number, name in enumerate(class_names)}
+    classes = np.array([numbers[name] for name in names])
+    images = _codes(table, "path")
+    _check_alike(table, images)
+    if "annotator" in table.columns:
+        who = _codes(table, "annotator")
+        images = images * (who.max() + 1) + who
+    _, first, rows = np.unique(images, return_index=True, return_inverse=True)
+    states = np.full((len(first), len(class_names)), common.NOT_STATED, np.int8)
+    for state in LabelState:
+        mine = np.flatnonzero(values == state)
+        clash = common.mark(states, rows[mine], classes[mine], state)
+        if clash is not None:
+            row = int(mine[clash])
+            raise UserError(f"{table.place(row)} contradicts another row on {names[row]!r} in its image; keep one.")
+    order = np.argsort(first)  # images in the order in which the file names them first
+    columns = {name: column.take(pa.array(first[order])) for name, column in table.columns.items()}
+    wide = replace(table, columns=columns, rows=tuple(first[order].tolist()))
+    states = states[order]
+    fill(wide, class_names, states, unlisted)
+    return wide, class_names, states
 
 
 def _splits(table: Table, images: str, states: np.ndarray) -> dict[str, ListedSplit]:
@@ -124,13 +196,7 @@ def _merge(table: Table, paths: np.ndarray, states: np.ndarray) -> tuple[np.ndar
     """The first row int64 [M] of each image, in the file's order, and the labels of its annotators, int8 [M, C]."""
     images = pa.array(paths).dictionary_encode().indices.to_numpy().astype(np.int64)
     _, first = np.unique(images, return_index=True)
-    for column in ("id", "split"):
-        if column in table.columns:
-            codes = _codes(table, column)
-            differs = codes != codes[first][images]
-            if differs.any():
-                place = table.place(int(differs.argmax()))
-                raise UserError(f"{place} has another {column} than an earlier row of its image; make them equal.")
+    _check_alike(table, images)
     who = _codes(table, "annotator")
     pairs = images * (who.max() + 1) + who
     _, once = np.unique(pairs, return_index=True)
@@ -138,6 +204,18 @@ def _merge(table: Table, paths: np.ndarray, states: np.ndarray) -> tuple[np.ndar
         row = int(np.setdiff1d(np.arange(len(pairs)), once)[0])
         raise UserError(f"{table.place(row)} is the second by its annotator for {paths[row]}; keep one.")
     return first, merge_annotators(images, states)
+
+
+def _check_alike(table: Table, images: np.ndarray) -> None:
+    """UserError where rows of one image, by number int64 [N], differ in id or split."""
+    _, first = np.unique(images, return_index=True)
+    for column in ("id", "split"):
+        if column in table.columns:
+            codes = _codes(table, column)
+            differs = codes != codes[first][images]
+            if differs.any():
+                place = table.place(int(differs.argmax()))
+                raise UserError(f"{place} has another {column} than an earlier row of its image; make them equal.")
 
 
 def _codes(table: Table, column: str) -> np.ndarray:
@@ -160,76 +238,3 @@ def merge_annotators(images: np.ndarray, states: np.ndarray) -> np.ndarray:
     order = np.argsort(images, kind="stable")
     starts = np.searchsorted(images[order], np.arange(images.max() + 1))
     return _STATE[np.bitwise_or.reduceat(_EVIDENCE[states[order]], starts, axis=0)]
-
-
-COLUMNS = {
-    "labels": LabelState.POSITIVE,
-    "positive": LabelState.POSITIVE,
-    "candidates": LabelState.CANDIDATE,
-    "negative": LabelState.NEGATIVE,
-    "unknown": LabelState.UNKNOWN,
-}
-# Columns of lists by name: row and code int64 [E] of each entry, and the class name of each code.
-Entries = dict[str, tuple[np.ndarray, np.ndarray, list[str]]]
-
-
-def read_lists(table: Table, unlisted: str | None) -> tuple[tuple[str, ...], np.ndarray, list[str]]:
-    """Sorted class names, states int8 [N, C] and notes of a table with some of COLUMNS.
-
-    `unlisted`, "negative" or "unknown", is the state of the classes that a row does not list; needed if there are any.
-
-    Raises:
-        UserError: a list holds something else than text, a row lists a class in two columns of different meaning, or
-            `unlisted` is needed and missing.
-    """
-    entries = {name: _entries(table, name) for name in COLUMNS if name in table.columns}
-    class_names = tuple(sorted({name for _, _, names in entries.values() for name in names} - {""}))
-    states = np.full((len(table), len(class_names)), common.NOT_STATED, np.int8)
-    numbers = {name: number for number, name in enumerate(class_names)}
-    for column, (rows, codes, names) in entries.items():
-        classes = np.array([numbers.get(name, -1) for name in names], np.int64)[codes]
-        named = classes >= 0  # the others are empty, as at the end of "cat;dog;"
-        _mark(table, class_names, states, rows[named], classes[named], column)
-    _fill(table, class_names, states, unlisted)
-    return class_names, states, _notes(entries)
-
-
-def _entries(table: Table, column: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    lists = table.lists(column)
-    entries = lists.flatten().dictionary_encode()
-    names = [common.class_name(name) for name in entries.dictionary.to_pylist()]
-    return lists.value_parent_indices().to_numpy(), entries.indices.to_numpy(), names
-
-
-def _mark(
-    table: Table, class_names: tuple[str, ...], states: np.ndarray, rows: np.ndarray, classes: np.ndarray, column: str
-) -> None:
-    """Writes the state of `column` to the entries (rows [E], classes [E]) of `states`."""
-    clash = common.mark(states, rows, classes, COLUMNS[column])
-    if clash is not None:
-        row, number = int(rows[clash]), int(classes[clash])
-        both = f"{LabelState(int(states[row, number])).name.lower()} and {COLUMNS[column].name.lower()}"
-        raise UserError(f"{table.place(row)} says that {class_names[number]!r} is {both}; keep one.")
-
-
-def _fill(table: Table, class_names: tuple[str, ...], states: np.ndarray, unlisted: str | None) -> None:
-    open_ = states == common.NOT_STATED
-    if unlisted is not None:
-        states[open_] = common.unlisted_state(unlisted)
-    elif open_.any():
-        row, number = np.unravel_index(open_.argmax(), states.shape)
-        raise UserError(
-            f"{table.place(int(row))} does not list the class {class_names[number]!r}; choose what that means: "
-            f"--unlisted=negative (every image was annotated for all classes) or --unlisted=unknown."
-        )
-
-
-def _notes(entries: Entries) -> list[str]:
-    """A warning where names look as if something else than the separator stood between them."""
-    names = [name for _, _, names in entries.values() for name in names]
-    for other in "|,":
-        odd = [name for name in names if other in name]
-        if odd:
-            seen = f"Class names that hold {other!r}, as {odd[0]!r} does: {len(odd)}."
-            return [f"{seen} What separates names is {SEPARATOR!r}."]
-    return []

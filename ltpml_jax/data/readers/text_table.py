@@ -18,11 +18,12 @@ _PARQUET = b"PAR1"  # how such a file begins, whatever it is called
 
 @dataclass(frozen=True)
 class Table:
-    """N rows: columns by name in the file's order, and the file they come from."""
+    """N rows: columns by name in the file's order, the file they come from, and which of its rows they are (all)."""
 
     path: str
     columns: dict[str, pa.Array]
     content: bytes
+    rows: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -30,6 +31,7 @@ class Table:
 
     def place(self, row: int) -> str:
         """Where row 0 .. N-1 stands, for a message: the line of a CSV file, the row (from 1) of a Parquet file."""
+        row = row if self.rows is None else self.rows[row]
         if self.content.startswith(_PARQUET):
             return f"row {row + 1} of {self.path}"
         # Only called when something is wrong, so that the fast reader need not count blank lines and line breaks.
@@ -67,13 +69,13 @@ class Table:
         return column
 
 
-def read(path: str) -> Table:
-    """Reads a Parquet file, or a CSV file: UTF-8 with or without BOM, commas, a header, any line ends.
+def read(path: str, flag: str = "--csv") -> Table:
+    """Reads a Parquet file, or a CSV file, that `flag` names: UTF-8 with or without BOM, commas, a header.
 
     Raises:
         UserError: the file cannot be read, is neither, or two of its columns have one name.
     """
-    content = common.read_bytes(path, "--csv")
+    content = common.read_bytes(path, flag)
     try:
         columns, names = _parquet(content) if content.startswith(_PARQUET) else _csv(content)
     except (pa.ArrowException, UnicodeDecodeError, csv.Error, StopIteration, OSError) as error:

@@ -53,12 +53,12 @@ def write(
     recipe.check_splits(listing)
     folder = prepared.folder_of(name, out)
     check_reachable(folder)
-    home = Path(_workshop(folder) if is_remote(folder) else folder.parent)
+    home = Path(workshop(folder) if is_remote(folder) else folder.parent)
     files = {split: measure_all(listed.paths) for split, listed in listing.splits.items()}
     plan = recipe.digest(name, listing, files)
-    with _locked(home):
+    with locked(home):
         if not overwrite and measure(folder / prepared.METADATA).size >= 0:
-            return Written(_already(folder, plan), True)
+            return Written(already(folder, plan), True)
         entries = {"name": name, "plan": plan, "arguments": dict(arguments or {})}
         try:
             return Written(_make(listing, files, home, folder, entries, jobs, skip_bad), False)
@@ -80,11 +80,12 @@ def _make(
     notes = [*listing.notes, *bad.changes(listing, rest)]
     metadata.write_info(home / "incomplete", entries["name"], rest)
     written = metadata.write(home / "incomplete", rest, {**entries, "skipped": skipped, "notes": notes})
-    _publish(home, folder)
+    publish(home, folder)
     return written
 
 
-def _already(folder: epath.Path, plan: str) -> dict[str, Any]:
+def already(folder: epath.Path, plan: str) -> dict[str, Any]:
+    """The metadata of the dataset that is there; UserError where it was made of something else than `plan`."""
     metadata = prepared.read_metadata(folder)
     if metadata["plan"] != plan:
         raise UserError(
@@ -95,7 +96,7 @@ def _already(folder: epath.Path, plan: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _locked(home: Path) -> Iterator[None]:
+def locked(home: Path) -> Iterator[None]:
     """Holds the folder's lock; UserError where another process does."""
     with contextlib.ExitStack() as stack:
         try:
@@ -108,7 +109,7 @@ def _locked(home: Path) -> Iterator[None]:
         yield
 
 
-def _workshop(folder: epath.Path) -> Path:
+def workshop(folder: epath.Path) -> Path:
     """Where on this machine a remote dataset is put together."""
     return cache_home() / "prepare" / hashlib.sha256(str(folder).encode()).hexdigest()[:32]
 
@@ -146,7 +147,7 @@ def _clear(folder: Path, wanted: set[str]) -> None:
             file.unlink()
 
 
-def _publish(home: Path, folder: epath.Path) -> None:
+def publish(home: Path, folder: epath.Path) -> None:
     """Shows the whole dataset under its name: by one rename here, or, elsewhere, by a copy whose last file counts."""
     whole = home / "incomplete"
     if is_remote(folder):

@@ -1,0 +1,65 @@
+"""An audit from runs to files: the evidence of some runs, ranked, and then written."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ltpml_jax.audit import belief, entries, evidence, exports, page, pictures
+from ltpml_jax.audit.exports import Audit
+
+
+def gather(workdirs: Sequence[Path], data_dir: str, form: str, top: int, per_class: int, home: Path) -> Audit:
+    """The evidence of some runs, ranked; no image is written yet. form: a key of belief.FORMS; home: as in Audit.
+
+    Raises UserError as `evidence.collect`.
+    """
+    found = evidence.collect(workdirs, data_dir)
+    believed = belief.FORMS[form](found)
+    listed = entries.listed_entries(found, believed, top, per_class)
+    return Audit(home, found, believed, listed, [], entries.summary(found, believed, form, listed))
+
+
+def check(audit: Audit, wanted: Collection[str]) -> None:
+    """UserError where an export cannot keep the labels."""
+    if "csv" in wanted:
+        exports.check_names(audit.evidence.class_names)
+
+
+def write(audit: Audit, folder: Path, every_image: bool, wanted: Collection[str]) -> Audit:
+    """Write an audit's files to a folder: entries, images, summary, the page and the exports that are wanted.
+
+    Returns it with ids, paths and pictures; OSError where the folder cannot be written.
+    """
+    readable = np.flatnonzero(np.isfinite(audit.belief).all(1))
+    rows = readable if every_image else np.unique([one.row for one in audit.entries]).astype(np.int64)
+    shown = pictures.write(audit.evidence.records, rows, folder)
+    ids, paths = {one.row: one.id for one in shown}, {one.row: one.path for one in shown}
+    audit = audit._replace(pictures=shown, entries=entries.named(audit.entries, ids, paths))
+    entries.write(folder, audit.entries)
+    for name, export in exports.EXPORTS.items():
+        if name in wanted:
+            export(audit, folder)
+    if "html" in wanted:
+        text = page.render(audit.entries, audit.pictures, audit.summary)
+        (folder / "index.html").write_text(text, encoding="utf-8")
+    entries.write_summary(folder, audit.summary)
+    return audit
+
+
+def text(summary: dict[str, Any]) -> str:
+    """What the command prints of an audit."""
+    total, outside = summary["images"], summary["out_of_sample"]
+    lines = [f"{summary['dataset']}: {total} training images, {outside} with a score out of sample"]
+    for state, found in summary["states"].items():
+        more = ", ".join(f"{value:g} {name.replace('_', ' ')}" for name, value in found.items() if name != "entries")
+        lines += [f"  {state}: {found['entries']} entries, {more}"] if found["entries"] else []
+    lines += [f"  listed as {name}: {count}" for name, count in summary["listed"]["reason"].items()]
+    if summary["labels_drawn_by_the_run"]:
+        lines.append(
+            f"note: the run drew these labels ({summary['labels_drawn_by_the_run']}); correct the dataset's own"
+        )
+    if summary["unreadable"]:
+        lines.append(f"note: {summary['unreadable']} images cannot be read and are left out")
+    return "\n".join(lines)

@@ -1,0 +1,170 @@
+"""What finished runs have to say of every training label: scores without augmentation, and the method's own table.
+
+Of several runs on the same labels, an image's score comes from those that did not train on it, where there are any;
+the runs of K folds (config.data.fold) so give every image one out-of-sample score.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from ltpml_jax.data import loader
+from ltpml_jax.data.candidates import LabelRows
+from ltpml_jax.data.labels import listed
+from ltpml_jax.data.records import Records
+from ltpml_jax.data.task import origin
+from ltpml_jax.errors import UserError
+from ltpml_jax.evaluation.opened import OpenRun, open_run
+from ltpml_jax.evaluation.prediction import predict_all
+from ltpml_jax.state import evaluated
+
+
+class RunScores(NamedTuple):
+    """One run on all N training images of its dataset, C classes.
+
+    score float32 [N, C]: sigmoid of the headline logits, NaN where the image cannot be read; soft float32 [N, C]: the
+    method's soft labels, NaN in rows that did not train, None where it keeps none; trained bool [N]; step: of the
+    checkpoint.
+    """
+
+    score: np.ndarray
+    soft: np.ndarray | None
+    trained: np.ndarray
+    step: int
+
+
+class Evidence(NamedTuple):
+    """What is known of N images and C classes, of one run or of several together.
+
+    given int8 [N, C] of LabelState; score float32 [N, C], NaN for unreadable images; soft float32 [N, C], NaN where
+    there is none, None without any; size int64 [N]: classes in the image's candidate set, as training saw it;
+    out_of_sample bool [N]; step int64 [N]: of the checkpoint behind the score (the latest of several); flip_rate: the
+    estimated P(candidate | absent), 0 where nothing is a candidate; drawn: where the run drew the labels, in words, ""
+    where they are those of the dataset; record: for summary.json.
+    """
+
+    class_names: tuple[str, ...]
+    groups: dict[str, np.ndarray]
+    records: Records
+    given: np.ndarray
+    score: np.ndarray
+    soft: np.ndarray | None
+    size: np.ndarray
+    out_of_sample: np.ndarray
+    step: np.ndarray
+    flip_rate: float
+    drawn: str
+    record: dict[str, Any]
+
+
+def collect(workdirs: Sequence[Path], data_dir: str = "") -> Evidence:
+    """Open runs on the same labels, one at a time, and put what they say together.
+
+    Raises UserError where a run cannot be opened, or two were not trained on the same labels.
+    """
+    first: OpenRun | None = None
+    found, rates, seeds = [], [], []
+    for workdir in workdirs:
+        opened = open_run(workdir, data_dir=data_dir)
+        first = first or opened
+        check_same(first, workdirs[0], opened, workdir)
+        found.append(run_scores(opened))
+        rates.append(float(opened.run.task.prior.flip_rate))
+        seeds.append(opened.config.seed)
+    if first is None:
+        raise UserError("There is no run to audit with; give --workdir=DIR of a finished one.")
+    score, soft, out_of_sample, step = together(found)
+    given = given_labels(first)
+    record = {
+        "dataset": first.run.task.dataset.name,
+        "candidates_sha256": first.run.task.digest,
+        "method": first.config.method.name,
+        "workdirs": [str(path) for path in workdirs],
+        "seeds": seeds,
+        "steps": [one.step for one in found],
+    }
+    dataset = first.run.task.dataset
+    return Evidence(
+        dataset.class_names, dataset.groups, dataset.train.records, given, score, soft, set_sizes(first),
+        out_of_sample, step, float(np.mean(rates)), drawn_by(first), record,
+    )  # fmt: skip
+
+
+def given_labels(opened: OpenRun) -> np.ndarray:
+    """The labels that training was given of all training images, int8 [N, C]; what was unknown is so here."""
+    return every_row(opened, "unknown")
+
+
+def set_sizes(opened: OpenRun) -> np.ndarray:
+    """How many classes training saw in each image's candidate set (with positives), int64 [N]."""
+    return listed(every_row(opened, opened.run.task.served.unknown)).sum(1)
+
+
+def every_row(opened: OpenRun, unknown: str) -> np.ndarray:
+    """The labels of all training images, held-out ones as well, int8 [N, C]; `unknown` as in LabelRows."""
+    served = opened.run.task.served
+    return LabelRows(served.states, np.arange(len(served.states)), unknown, served.rate, served.seed)[:]
+
+
+def drawn_by(opened: OpenRun) -> str:
+    """What changed the dataset's own labels before training, in words; "" where nothing did."""
+    given, own = given_labels(opened), np.asarray(opened.run.task.dataset.train.labels)
+    return "" if np.array_equal(given, own) else origin(opened.config)
+
+
+def check_same(first: OpenRun, one: Path, opened: OpenRun, other: Path) -> None:
+    """UserError where two runs have other classes or labels."""
+    mine, theirs = first.run.task, opened.run.task
+    if first.class_names != opened.class_names or (mine.dataset.name, mine.digest) != (
+        theirs.dataset.name,
+        theirs.digest,
+    ):
+        raise UserError(
+            f"The runs {one} and {other} were not trained on the same labels; audit runs of one dataset with one "
+            "config.data.candidate_seed."
+        )
+
+
+def run_scores(opened: OpenRun) -> RunScores:
+    """Scores of all training images by a pass without augmentation, and the soft labels of those that trained."""
+    run, state = opened.run, opened.state
+    task = run.task
+    images, classes = len(task.dataset.train.labels), len(task.dataset.class_names)
+    feed = loader.all_training_batches(run.config, task, run.mesh)
+    outputs = predict_all(run.predict, evaluated(state), state.rest, feed, images)
+    score = np.asarray(jax.nn.sigmoid(outputs[opened.predictions[0]]))
+    trained = np.zeros(images, bool)
+    trained[task.train] = True
+    soft = None
+    if run.method.beliefs is not None:
+        soft = np.full((images, classes), np.nan, np.float32)
+        soft[task.train] = opened.beliefs()[0]
+    return RunScores(score, soft, trained, int(state.step))
+
+
+def together(found: Sequence[RunScores]) -> tuple[np.ndarray, np.ndarray | None, np.ndarray, np.ndarray]:
+    """(score, soft, out_of_sample, step) of several runs, as in Evidence.
+
+    Scores are averaged over the runs that did not train on the image, over all where there is none; soft labels over
+    the runs that trained on it.
+    """
+    trained = np.stack([one.trained for one in found])
+    out_of_sample = ~np.all(trained, axis=0)
+    counts = ~trained | ~out_of_sample[None]
+    score = np.average(np.stack([one.score for one in found]), axis=0, weights=_spread(counts, found[0].score))
+    steps = np.array([one.step for one in found])
+    step = np.where(counts, steps[:, None], -1).max(0)
+    if any(one.soft is None for one in found):
+        return score.astype(np.float32), None, out_of_sample, step
+    tables = np.stack([one.soft for one in found if one.soft is not None])
+    total, number = np.nansum(tables, axis=0), trained.sum(0)[:, None]
+    soft = np.where(number > 0, total / np.maximum(number, 1), np.nan)
+    return score.astype(np.float32), soft.astype(np.float32), out_of_sample, step
+
+
+def _spread(counts: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """Weights [runs, N] for every class, [runs, N, C]."""
+    return np.broadcast_to(counts[..., None], (*counts.shape, like.shape[1]))

@@ -1,0 +1,106 @@
+"""Own labels from an export of Label Studio: JSON with annotations, or JSON_MIN.
+
+A task is an image with choices. A choice that was made is a positive; what was not chosen is what the caller says,
+negative or unknown, for an export does not tell whether an annotator saw the other choices. Several annotations of one
+task are several annotators: a class is a candidate where they disagree. Tasks without an annotation (cancelled ones
+count not) are left out, with a note.
+
+`data.image` is the image: below the folder of images, absolute, or as Label Studio serves local files
+(`/data/local-files/?d=PATH`). `data.id` is its id where there is one, else the path.
+"""
+
+import json
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+
+from ltpml_jax.data.labels import LabelState
+from ltpml_jax.data.listing import ListedSplit, Listing
+from ltpml_jax.data.readers import common
+from ltpml_jax.data.readers.tables import merge_annotators
+from ltpml_jax.errors import UserError
+
+FLAG = "--label_studio"
+
+
+def read_export(path: str, images: str, unlisted: str | None) -> Listing:
+    """The images and labels of an export; relative image paths lie below `images`.
+
+    unlisted: "negative" or "unknown", the state of what was not chosen.
+
+    Raises UserError where the file is no such export, a task has no image, or `unlisted` is missing.
+    """
+    if unlisted is None:
+        raise UserError(
+            f"{path} says what was chosen; choose what the rest means: --unlisted=negative (annotators went through "
+            "all classes) or --unlisted=unknown."
+        )
+    tasks = _tasks(path)
+    done = [(number, task, chosen) for number, task in enumerate(tasks) if (chosen := choices(task))]
+    if not done:
+        raise UserError(f"No task in {path} has an annotation; export the project after some are submitted.")
+    class_names = tuple(sorted({name for _, _, chosen in done for names in chosen for name in names}))
+    numbers = {name: j for j, name in enumerate(class_names)}
+    rows, judged, places, ids = [], [], [], []
+    for row, (number, task, chosen) in enumerate(done):
+        place = _image(path, number, task)
+        places.append(common.image_path(images, place))
+        ids.append(str(task["data"].get("id", place)) if isinstance(task.get("data"), dict) else place)
+        for names in chosen:
+            states = np.full(len(class_names), common.unlisted_state(unlisted), np.int8)
+            states[[numbers[name] for name in names]] = LabelState.POSITIVE
+            rows.append(row)
+            judged.append(states)
+    states = merge_annotators(np.array(rows), np.stack(judged))
+    left_out = len(tasks) - len(done)
+    notes = [f"{left_out} tasks have no annotation and are left out."] if left_out else []
+    return common.checked(Listing(class_names, {"train": ListedSplit(ids, places, states)}, notes=notes), path)
+
+
+def _tasks(path: str) -> list[dict[str, Any]]:
+    try:
+        content = json.loads(common.read_bytes(path, FLAG))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is no json file ({error}); {FLAG} names an export as JSON or JSON_MIN.") from error
+    if not isinstance(content, list) or not all(isinstance(task, dict) for task in content):
+        raise UserError(f"{path} is no list of tasks; {FLAG} names an export as JSON or JSON_MIN.")
+    return content
+
+
+def choices(task: dict[str, Any]) -> list[list[str]]:
+    """The classes that each annotation of a task chose; [] where there is none.
+
+    An annotation that chose nothing is one; JSON_MIN leaves its field out, and is then taken for no annotation.
+    """
+    if "annotations" in task:
+        done = [one for one in task["annotations"] if isinstance(one, dict) and not one.get("was_cancelled")]
+        return [_names([item for item in one.get("result", []) if item.get("type") == "choices"]) for one in done]
+    found = [value for key, value in task.items() if key not in _FIELDS and _is_choice(value)]
+    return [_names([{"value": value} for value in found])] if found else []
+
+
+# What JSON_MIN has beside the choices.
+_FIELDS = ("id", "image", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "data", "predictions")
+
+
+def _is_choice(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, dict) and isinstance(value.get("choices"), list))
+
+
+def _names(items: list[dict[str, Any]]) -> list[str]:
+    found = []
+    for item in items:
+        value = item.get("value")
+        names = value.get("choices", []) if isinstance(value, dict) else [value]
+        found += [common.class_name(name) for name in names if isinstance(name, str)]
+    return sorted(set(found) - {""})
+
+
+def _image(path: str, number: int, task: dict[str, Any]) -> str:
+    data = task.get("data") if isinstance(task.get("data"), dict) else task
+    image = data.get("image") if isinstance(data, dict) else None
+    if not isinstance(image, str) or not image:
+        raise UserError(f"Task {number} of {path} has no 'image' in its data; export a project of images.")
+    local = parse_qs(urlsplit(image).query).get("d", [""])[0]
+    return local if "/local-files/" in image and local else image

@@ -1,0 +1,40 @@
+"""The audit command on the shared small run: its folder, its refusals."""
+
+import json
+
+import pytest
+
+from ltpml_jax import cli
+from ltpml_jax.commands import audit
+from ltpml_jax.errors import UserError
+from tests.helpers import runs
+
+
+def call(*words: str) -> None:
+    audit.run(cli.parse("audit", audit.COMMAND, list(words)))
+
+
+def test_an_audit_of_a_run(tmp_path, capsys):
+    out = tmp_path / "audit"
+    call(f"--workdir={runs.finished()}", f"--out={out}", "--top=5", "--per_class=1", "--exports=html,cleanlab")
+    printed = capsys.readouterr().out
+    assert "digits_mlt: 1200 training images, 120 with a score out of sample" in printed
+    assert "the run drew these labels (partial rate 0.3)" in printed
+    names = ["cleanlab.npz", "entries.csv", "entries.parquet", "images", "index.html", "summary.json"]
+    assert sorted(path.name for path in out.iterdir()) == names
+    listed = json.loads((out / "summary.json").read_text())["listed"]["reason"]
+    assert listed.keys() == {"candidate_false", "candidate_true", "missing_positive"}
+    assert "Corrections of them cannot be applied" in (out / "index.html").read_text()
+
+
+def test_wrong_commands_are_one_sentence(tmp_path):
+    (tmp_path / "something").write_text("")
+    with pytest.raises(UserError, match="exists and is no audit"):
+        call(f"--workdir={runs.finished()}", f"--out={tmp_path}")
+    with pytest.raises(UserError, match="--exports names 'htm'; did you mean 'html'"):
+        call("--workdir=a", "--out=b", "--exports=htm")
+    with pytest.raises(UserError, match="--workdir is missing"):
+        call(f"--out={tmp_path}/x")
+    with pytest.raises(UserError, match="There is no run in nowhere"):
+        call("--workdir=nowhere", f"--out={tmp_path}/x")
+    assert [path.name for path in tmp_path.iterdir()] == ["something"]

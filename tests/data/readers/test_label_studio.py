@@ -1,0 +1,75 @@
+"""Exports of Label Studio, as JSON and as JSON_MIN."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ltpml_jax.data.listing import Listing
+from ltpml_jax.data.readers import label_studio
+from ltpml_jax.errors import UserError
+
+NO, YES, MAYBE, UNKNOWN = 0, 1, 2, 3
+
+
+def annotation(*names: str, **more: object) -> dict:
+    return {"result": [{"type": "choices", "value": {"choices": list(names)}}] if names else [], **more}
+
+
+FULL = [
+    {"data": {"image": "/data/local-files/?d=a%20b.jpg", "id": "A"}, "annotations": [annotation("dog", "cat")]},
+    {"data": {"image": "c.jpg"}, "annotations": [annotation("dog"), annotation("cat", "dog")]},
+    {"data": {"image": "/abs/d.jpg"}, "annotations": [annotation()]},
+    {"data": {"image": "e.jpg"}, "annotations": [annotation("fox", was_cancelled=True)], "predictions": [{"score": 1}]},
+]
+SMALL = [
+    {"image": "a.jpg", "id": 3, "labels": {"choices": ["dog", "cat"]}, "annotator": 1, "lead_time": 2.5},
+    {"image": "b.jpg", "labels": "dog", "created_at": "2024"},
+    {"image": "c.jpg", "created_at": "2024"},
+]
+
+
+def read(folder: Path, content: object, unlisted: str | None = "negative") -> Listing:
+    (folder / "export.json").write_text(json.dumps(content))
+    return label_studio.read_export(str(folder / "export.json"), "/photos", unlisted)
+
+
+@pytest.mark.parametrize(("unlisted", "rest"), [("negative", NO), ("unknown", UNKNOWN)])
+def test_annotations_become_states(tmp_path, unlisted, rest):
+    listing = read(tmp_path, FULL, unlisted)
+    assert listing.class_names == ("cat", "dog")
+    found = listing.splits["train"]
+    assert found.ids == ["A", "c.jpg", "/abs/d.jpg"]
+    assert found.paths == ["/photos/a b.jpg", "/photos/c.jpg", "/abs/d.jpg"]
+    disagree = MAYBE if rest == NO else YES  # who does not know does not disagree
+    np.testing.assert_array_equal(found.states, [[YES, YES], [disagree, YES], [rest, rest]])
+    assert listing.notes == ["1 tasks have no annotation and are left out."]
+
+
+def test_the_small_form(tmp_path):
+    listing = read(tmp_path, SMALL)
+    np.testing.assert_array_equal(listing.splits["train"].states, [[YES, YES], [NO, YES]])
+    assert listing.splits["train"].ids == ["a.jpg", "b.jpg"]
+
+
+@pytest.mark.parametrize(
+    "content,message",
+    [
+        ({}, "is no list of tasks"),
+        ([{"annotations": [annotation("cat")]}], "Task 0 of .* has no 'image' in its data"),
+        ([FULL[3]], "No task in .* has an annotation"),
+        ([{"data": {"image": "a.jpg"}, "annotations": [annotation()]}], "names no class"),
+    ],
+)
+def test_what_is_no_export_is_refused(tmp_path, content, message):
+    with pytest.raises(UserError, match=message):
+        read(tmp_path, content)
+
+
+def test_the_rest_is_never_silently_negative(tmp_path):
+    with pytest.raises(UserError, match="choose what the rest means: --unlisted=negative"):
+        read(tmp_path, FULL, None)
+    (tmp_path / "torn.json").write_text("[{")
+    with pytest.raises(UserError, match="is no json file"):
+        label_studio.read_export(str(tmp_path / "torn.json"), "", "negative")
