@@ -180,7 +180,7 @@ def _checkpoint_bytes(config: Config, dataset: datasets.Dataset) -> int:
     if method is None:
         return 0
     size = len(split_validation(len(dataset.train.labels), config.data.validation, 0)[0])
-    prior = Prior(np.ones(classes), np.asarray(float(size)))
+    prior = Prior(np.ones(classes), np.asarray(float(size)), state_count=np.ones((4, classes)))
 
     def make(labels: jax.Array) -> Any:
         _, trainable, rest = build_network(config, method, classes, prior, pretrained=False)

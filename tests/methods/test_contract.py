@@ -242,7 +242,7 @@ def test_the_teacher_sees_the_average():
         update=lambda context, carry: (context.shared, (), {"teacher": context.teacher(context.images)})
     )
     forward = classifier.make_forward(parts("bce").graphdef)
-    recipe = step.Recipe(forward, optax.sgd(0.5, 0.9), lambda key, images: images, STEPS, ema=0.9)
+    recipe = step.Recipe(forward, optimizer("bce"), lambda key, images: images, STEPS, ema=0.9)
     stages = step.make_stages(seen, recipe)
     before, served = jax.tree.map(jnp.asarray, (run("bce", start("bce"), [0, 1])[0], batch(2)))
     _, metrics = stages.finish(before, served, stages.first(before, served))  # type: ignore[arg-type]
