@@ -1,6 +1,7 @@
 """All methods on digits_mlt, tuned alike, under several kinds of labels; resumable, run by run.
 
-python -m benchmarks.table --out=runs/table [--methods=bce,cls] [--labels=0.3,left=0.6] [--seeds=0,1,2] [--budget=3]
+python -m benchmarks.table --out=runs/table [--methods=bce,cls] [--labels="0.3;left=0.6"] [--seeds=0,1,2]
+  [--budget=3] [--jobs=2]
 
 Every method goes through one grid (GRID: optimiser with schedule and sampler, times learning rates) at each kind of
 labels, on TUNING_SEED and a held-out fifth of the training images that is judged by its labels as training sees them;
@@ -35,6 +36,15 @@ GRID = {
 }
 
 
+class TablePlan(NamedTuple):
+    """Where runs go, the seeds of the final ones, budgets of 851 steps, and runs at a time."""
+
+    out: Path
+    seeds: str
+    budget: int
+    jobs: int
+
+
 class Choice(NamedTuple):
     """A point of the grid and its mAP in percent on the held-out labels."""
 
@@ -43,24 +53,26 @@ class Choice(NamedTuple):
     score: float
 
 
-def sweep(out: Path, labels: str, method: str, seeds: str, fields: dict, rates: tuple[float, ...]) -> bool:
-    """Run `ltpml sweep`; whether all runs of it are finished."""
+def sweep(plan: TablePlan, folder: str, labels: str, method: str, fields: dict, rates: tuple[float, ...]) -> bool:
+    """Run `ltpml sweep` in a folder below plan.out, with plan.seeds; whether all runs of it are finished."""
+    out = plan.out / folder
     command = [sys.executable, "-m", "ltpml_jax", "sweep", f"--config=configs/digits_mlt.py:{labels},method={method}"]
-    command += ["--grid", f"optim.learning_rate={','.join(map(str, rates))}", f"--seeds={seeds}", f"--out={out}"]
+    command += ["--grid", f"optim.learning_rate={','.join(map(str, rates))}", f"--seeds={plan.seeds}", f"--out={out}"]
+    command += [f"--jobs={plan.jobs}", "--own_cores"]
     command += [f"--config.{name}={value}" for name, value in (COMMON | fields).items()]
     out.mkdir(parents=True, exist_ok=True)
     with (out / "sweep.log").open("w") as log:
         return subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False).returncode == 0
 
 
-def tune(out: Path, labels: str, method: str, budget: int) -> list[Choice]:
+def tune(plan: TablePlan, labels: str, method: str) -> list[Choice]:
     """All points of the grid that could be trained, the best first."""
     found = []
     for recipe, (fields, rates) in GRID.items():
-        folder = out / "tune" / labels / method / recipe
-        held = {"data.validation": 0.2, "train.epochs": TUNING_EPOCHS * budget}
-        sweep(folder, labels, method, str(TUNING_SEED), fields | held, rates)
-        for path in folder.glob("*/metrics.jsonl"):
+        folder = f"tune/{labels}/{method}/{recipe}"
+        held = {"data.validation": 0.2, "train.epochs": TUNING_EPOCHS * plan.budget}
+        sweep(plan._replace(seeds=str(TUNING_SEED)), folder, labels, method, fields | held, rates)
+        for path in (plan.out / folder).glob("*/metrics.jsonl"):
             if (path.parent / "results.json").exists():
                 last = json.loads(path.read_text().splitlines()[-1])
                 rate = json.loads((path.parent / "config.json").read_text())["optim"]["learning_rate"]
@@ -68,14 +80,14 @@ def tune(out: Path, labels: str, method: str, budget: int) -> list[Choice]:
     return sorted(found, key=lambda choice: -choice.score)
 
 
-def run(out: Path, labels: str, method: str, seeds: str, budget: int) -> str:
+def run(plan: TablePlan, labels: str, method: str) -> str:
     """Tune and train one method on one kind of labels; the line of the choices that says how it went."""
-    choices = tune(out, labels, method, budget)
+    choices = tune(plan, labels, method)
     if not choices:
         return f"| {method} | {labels} | no run of the grid was finished | |"
     best = choices[0]
-    fields = GRID[best.recipe][0] | {"data.validation": 0.0, "train.epochs": EPOCHS * budget}
-    whole = sweep(out / "final" / labels / method, labels, method, seeds, fields, (best.rate,))
+    fields = GRID[best.recipe][0] | {"data.validation": 0.0, "train.epochs": EPOCHS * plan.budget}
+    whole = sweep(plan, f"final/{labels}/{method}", labels, method, fields, (best.rate,))
     tried = ", ".join(f"{c.recipe} {c.rate:g}: {c.score:.1f}" for c in choices)
     return f"| {method} | {labels} | {best.recipe} {best.rate:g}{'' if whole else ' (runs are missing)'} | {tried} |"
 
@@ -89,10 +101,12 @@ def main() -> None:
     parser.add_argument("--labels", default=";".join(LABELS), help="config arguments, with semicolons between them")
     parser.add_argument("--seeds", default="0,1,2", help="of candidate sets and training")
     parser.add_argument("--budget", type=int, default=1, help="times 851 steps")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each on its own share of the cores")
     arguments = parser.parse_args()
+    plan = TablePlan(arguments.out, arguments.seeds, arguments.budget, arguments.jobs)
     print("| method | labels | chosen | held-out mAP of the grid |\n|---|---|---|---|")
     for labels, method in itertools.product(arguments.labels.split(";"), arguments.methods.split(",")):
-        print(run(arguments.out, labels, method, arguments.seeds, arguments.budget), flush=True)
+        print(run(plan, labels, method), flush=True)
     finished = [str(path.parent) for path in sorted(arguments.out.glob("final/*/*/*/results.json"))]
     within = "--within=data.noise,data.partial_rate,data.missing_rate"
     compare = [sys.executable, "-m", "ltpml_jax", "compare", *finished, "--by=method.name", within, "--format=markdown"]
