@@ -30,7 +30,7 @@ def results(workdir: Path) -> dict:
 def test_a_run_leaves_what_it_promises():
     workdir = runs.finished()
     names = {".lock", "config.json", "metrics.jsonl", "parameters.txt", "results.json", "checkpoints", "tensorboard"}
-    names |= {"model.json", "predictions-test.npz"}
+    names |= {"model.json", "predictions-test.npz", "thresholds.json"}
     assert {path.name for path in workdir.iterdir()} == names
     lines = runs.lines(workdir)
     steps = [line for line in lines if "loss" in line]
@@ -169,7 +169,7 @@ def test_what_cannot_work_is_refused_and_claims_no_folder(changes, message, tmp_
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     workdir = runs.copy_of_finished(tmp_path)
     path = workdir / "config.json"
-    path.write_text(path.read_text().replace('"seed": 0', '"seed": 5'))
+    path.write_text(path.read_text().replace('\n  "seed": 0', '\n  "seed": 5'))  # not that of a section
     config = runs.config(seed=5)
     with pytest.raises(UserError, match=r"checkpoints/18 is of another run \(seed was 0, now 5\); remove that folder"):
         trainer.train(config, workdir)

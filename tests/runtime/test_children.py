@@ -61,6 +61,7 @@ STUBBORN = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_lets_children_save_and_begins_no_other(tmp_path, sent):
+    earlier = signal.signal(sent, signal.default_int_handler)  # under nohup it would be ignored
     before = signal.getsignal(sent)
     tasks = [python(WAITS.format(handler=SAVES), tmp_path / f"{number}.log") for number in range(3)]
     when_up([tmp_path / "0.log", tmp_path / "1.log"], sent)
@@ -71,6 +72,7 @@ def test_a_signal_lets_children_save_and_begins_no_other(tmp_path, sent):
         (1, 143, "saved", True),
     ]
     assert not (tmp_path / "2.log").exists()
+    signal.signal(sent, earlier)
 
 
 def test_a_second_signal_kills(tmp_path):
