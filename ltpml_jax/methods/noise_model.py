@@ -29,9 +29,10 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ltpml_jax.label_states import LabelState
 from ltpml_jax.methods.base import Blocks, Context, Forward, Method, Pass, Plan
 from ltpml_jax.methods.branch import FixedBranch, Offset
-from ltpml_jax.methods.priors import CANDIDATE, HIGHEST_MISSING, NEGATIVE, POSITIVE, UNKNOWN, Prior
+from ltpml_jax.methods.priors import HIGHEST_MISSING, Prior
 from ltpml_jax.methods.settings import BELOW_ONE, SHARE, between, one_of
 
 
@@ -62,13 +63,14 @@ def label_model(prior: Prior, settings: NoiseSettings) -> LabelModel:
     """
     size, seen, q = (jnp.asarray(leaf) for leaf in (prior.train_size, prior.class_count, prior.flip_rate))
     states = jnp.zeros((4, *seen.shape)) if prior.state_count is None else jnp.asarray(prior.state_count)
-    at_random = jnp.minimum(states[UNKNOWN] / size, HIGHEST_MISSING)
-    missing = jnp.where(states[NEGATIVE] > 0, at_random, prior.missing_rate)
+    at_random = jnp.minimum(states[LabelState.UNKNOWN] / size, HIGHEST_MISSING)
+    missing = jnp.where(states[LabelState.NEGATIVE] > 0, at_random, prior.missing_rate)
     if settings.rates == "given":
-        columns = seen * (1 - q) + q * size if prior.state_count is None else states[POSITIVE] + states[CANDIDATE]
+        named = states[LabelState.POSITIVE] + states[LabelState.CANDIDATE]
+        columns = seen * (1 - q) + q * size if prior.state_count is None else named
         q, missing = (jnp.asarray(rate, seen.dtype) for rate in (settings.flip_rate, settings.missing_rate))
         seen = jnp.where(prior.true_counts, seen, (columns - q * size) / (1 - q))
-    r = jnp.where(states[UNKNOWN] > 0, missing, 0.0)
+    r = jnp.where(states[LabelState.UNKNOWN] > 0, missing, 0.0)
     hidden = jnp.where(prior.true_counts, 0.0, r)
     count = jnp.clip(jnp.maximum(seen, prior.count_error) / (1 - hidden), 1, size - 1)
     weight = (size / count) ** settings.weight_exponent
@@ -79,8 +81,8 @@ def label_model(prior: Prior, settings: NoiseSettings) -> LabelModel:
 def _probabilities(states: jax.Array, count: jax.Array, q: jax.Array, r: jax.Array, size: jax.Array) -> jax.Array:
     """P(state | absent) and P(state | present), [2, 4, C]; `states` [4, C]: how many labels have each state."""
     least, zero = 1 / size, jnp.zeros_like(count)
-    positive = jnp.clip(states[POSITIVE] / count, 0, 1 - r)
-    unknown = jnp.clip((states[UNKNOWN] - r * count) / (size - count), 0, 1 - q)
+    positive = jnp.clip(states[LabelState.POSITIVE] / count, 0, 1 - r)
+    unknown = jnp.clip((states[LabelState.UNKNOWN] - r * count) / (size - count), 0, 1 - q)
     present = [zero, jnp.maximum(positive, least), jnp.maximum(1 - r - positive, least), r]
     absent = [jnp.maximum(1 - q - unknown, least), zero, zero + q, jnp.maximum(unknown, least)]
     return jnp.stack([jnp.stack(absent), jnp.stack(present)])
