@@ -30,6 +30,7 @@ import jax
 import jax.numpy as jnp
 
 from ltpml_jax.label_states import LabelState
+from ltpml_jax.methods import losses
 from ltpml_jax.methods.base import Blocks, Context, Forward, Method, Pass, Plan
 from ltpml_jax.methods.branch import FixedBranch, Offset
 from ltpml_jax.methods.priors import HIGHEST_MISSING, Prior
@@ -95,7 +96,7 @@ def _of_states(model: LabelModel, states: jax.Array) -> jax.Array:
 
 def negative_log_likelihood(logits: jax.Array, states: jax.Array, model: LabelModel) -> jax.Array:
     """-log P(state | x) [B, C], of logits [B, C] of P(present | x), and states int8 [B, C] of LabelState."""
-    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    logits = losses.wide(logits)
     absent, present = _of_states(model, states)
     return -jnp.logaddexp(present + jax.nn.log_sigmoid(logits), absent + jax.nn.log_sigmoid(-logits))
 
@@ -145,8 +146,8 @@ def noise_model(settings: NoiseSettings, plan: Plan) -> Method:
     def likelihood(forward: Forward, context: Context, carry: None):
         model: LabelModel = context.shared
         outputs, stats = forward(context.images, None, context.keys.dropout)
-        losses = [negative_log_likelihood(one, context.states, model) for one in jax.tree.leaves(outputs)]
-        loss = sum([(each * model.weight[None]).mean() for each in losses], start=jnp.zeros(()))
+        found = [negative_log_likelihood(one, context.states, model) for one in jax.tree.leaves(outputs)]
+        loss = sum([(each * model.weight[None]).mean() for each in found], start=jnp.zeros(()))
         return loss, (jax.lax.stop_gradient(posterior(headline(outputs), context.states, model)), stats)
 
     return Method(
