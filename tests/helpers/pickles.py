@@ -1,7 +1,9 @@
 """Pickles for the tests of the reader: plain data, calls, and what must hold of a value and of a refusal."""
 
+import os
 import pickle
 from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,3 +62,8 @@ class Attack:
 
     def __reduce__(self):
         return self.reduced
+
+
+def attack(canary: Path) -> Attack:
+    """What makes the file `canary` when Python reads its pickle."""
+    return Attack(os.system, (f"touch {canary}",))

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ltpml_jax.runtime import unpickle
-from tests.helpers.pickles import ARRAY, DTYPE, PROTOCOLS, Attack, refusal
+from tests.helpers.pickles import ARRAY, DTYPE, PROTOCOLS, Attack, attack, refusal
 
 
 def attacks(canary: Path) -> dict[str, bytes]:
@@ -80,6 +80,8 @@ def test_the_attacks_work_on_pythons_reader(tmp_path):
         pickle.loads(attacks(canary)[name])
         assert canary.exists(), name
         canary.unlink()
+    pickle.loads(pickle.dumps(attack(canary)))  # what tests of the readers use
+    assert canary.exists()
 
 
 def test_no_attack_runs_and_each_is_named(tmp_path):
