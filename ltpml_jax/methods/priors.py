@@ -9,7 +9,7 @@ Given q, `unbiased_counts` inverts that line and is unbiased. The flip rate q it
 column sums alone (C sums, C + 1 unknowns); what identifies it is the long tail: columns of rare classes hold
 little but flips. `estimate_flip_rate` is the posterior mean of q, flat prior, under S_j ~ Binomial(N, q + (1 - q) pi_j)
 with pi_j log-uniform (an exponential long tail) between two ends that are unknown and averaged over. Its error
-is measured by benchmarks/priors.py; the README has the figures.
+is measured by benchmarks/priors.py; docs/results.md has the figures.
 """
 
 from typing import NamedTuple
