@@ -69,4 +69,5 @@ COMMAND = Command(
     ("workdir", "out"),
     run,
     problems,
+    compiles=True,
 )

@@ -197,5 +197,5 @@ def _pseudo_labels(values: Any) -> tuple[int, int]:
 
 
 COMMAND = Command(
-    "Predict the classes of images.", define, ("workdir", "input"), run, problems, note=NOTE, words="input"
+    "Predict the classes of images.", define, ("workdir", "input"), run, problems, NOTE, words="input", compiles=True
 )
