@@ -5,9 +5,22 @@ import subprocess
 
 import pytest
 
+from tests.helpers import session
+
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {session.QUICK} --xla_force_host_platform_device_count=8"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
+session.scratch()  # before the workers start, so that they share it
+
+
+@pytest.fixture
+def least_optimised():
+    """Programs that run once or twice cost more to compile than to run; not for those that are called often."""
+    import jax  # after the variables above are set
+
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(autouse=True)

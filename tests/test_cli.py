@@ -262,9 +262,9 @@ def test_a_damaged_checkpoint_is_one_sentence(damage, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def torn_image() -> Path:
+def torn_image(tmp_path_factory) -> Path:
     """A prepared dataset in which one training image ends early; its files are whole."""
-    folder, encode = runs.scratch() / "torn", digits_mlt.encode_png
+    folder, encode = tmp_path_factory.mktemp("torn"), digits_mlt.encode_png
     count = 0
 
     def tearing(image):

@@ -11,7 +11,7 @@ import pytest
 
 from ltpml_jax import open_run, train
 from ltpml_jax.errors import UserError
-from tests.helpers import runs
+from tests.helpers import runs, session
 from tests.helpers.toys import TOYS
 from tests.test_resume import assert_same
 
@@ -21,9 +21,7 @@ CHANGES = {"train__checkpoint_every": 4, "optim__ema": 0.9, "optim__learning_rat
 @functools.cache
 def trained(name: str) -> Path:
     """The work directory of a run on 8 devices; do not change it."""
-    workdir = runs.scratch() / f"own_{name}"
-    train(runs.config(**CHANGES), workdir, method=TOYS[name]())
-    return workdir
+    return session.once(f"own_{name}", lambda workdir: train(runs.config(**CHANGES), workdir, method=TOYS[name]()))
 
 
 @pytest.mark.parametrize("name", TOYS)

@@ -11,6 +11,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ltpml_jax import photometric
 from ltpml_jax.photometric import Draw, JitterSpec
 
+pytestmark = pytest.mark.usefixtures("least_optimised")
+
 FULL = JitterSpec(32.0, (0.5, 1.5), (0.5, 1.5), 18.0, True)
 NONE = JitterSpec(0.0, (1.0, 1.0), (1.0, 1.0), 0.0, False)
 KEY = jax.random.key(0)

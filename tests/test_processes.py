@@ -14,7 +14,7 @@ import pytest
 
 from ltpml_jax import trainer
 from ltpml_jax.runtime import checksums, files
-from tests.helpers import runs, trees
+from tests.helpers import runs, session, trees
 from tests.test_resume import assert_same
 
 pytestmark = pytest.mark.processes
@@ -35,14 +35,16 @@ def ended_well(done: list[subprocess.CompletedProcess[str]]) -> list[subprocess.
 @functools.cache
 def trained(processes: int, devices: int) -> Path:
     """The work directory of a run by so many processes with so many devices each; do not change it."""
-    workdir = runs.scratch() / f"{processes}x{devices}"
+    return session.once(f"{processes}x{devices}", lambda workdir: train(workdir, processes, devices))
+
+
+def train(workdir: Path, processes: int, devices: int) -> None:
     done = ended_well(runs.wait_all(runs.start_all(command(workdir), processes, devices)))
     assert "mAP Total" in done[0].stdout
     lines = [line for one in done[1:] for line in (one.stdout + one.stderr).splitlines()]
     assert [
         line for line in lines if "Gloo" not in line and "peer ranks" not in line
     ] == []  # the rest is reported once
-    return workdir
 
 
 def assert_agree(workdir: Path, expected: Path) -> None:

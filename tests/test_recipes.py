@@ -14,6 +14,8 @@ from ltpml_jax.experiment import build_experiment, compile_step, fresh_state
 from ltpml_jax.state import make_mesh
 from tests.helpers import trees
 
+pytestmark = pytest.mark.usefixtures("least_optimised")
+
 RECIPES = {"voc_mlt": (voc_mlt, 20), "coco_mlt": (coco_mlt, 80), "nuswide_lt": (nuswide_lt, 81)}
 ARGUMENTS = ("0.05", "0.05,reference")
 # ndlp.md: the settings of the released code, by dataset family.

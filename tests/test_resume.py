@@ -18,7 +18,7 @@ from jax.sharding import SingleDeviceSharding
 from ltpml_jax import trainer
 from ltpml_jax.data import loader
 from ltpml_jax.runtime import files, preemption
-from tests.helpers import runs
+from tests.helpers import runs, session
 
 pytestmark = pytest.mark.processes
 
@@ -32,15 +32,23 @@ def command(workdir: Path) -> list[str]:
 @functools.cache
 def log() -> list[str]:
     """Everything that the uninterrupted run wrote to stderr."""
-    done = runs.call(command(runs.scratch() / "uninterrupted"))
+    return (run() / "stderr").read_text().splitlines()
+
+
+@functools.cache
+def run() -> Path:
+    return session.once("uninterrupted", train)
+
+
+def train(folder: Path) -> None:
+    done = runs.call(command(folder / "run"))
     assert done.returncode == 0, done.stderr
-    return done.stderr.splitlines()
+    (folder / "stderr").write_text(done.stderr)
 
 
 @pytest.fixture
 def uninterrupted() -> Path:
-    log()
-    return runs.scratch() / "uninterrupted"
+    return run() / "run"
 
 
 def kill_when(workdir: Path, moment: Callable[[Path], bool]) -> None:

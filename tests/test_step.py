@@ -17,6 +17,8 @@ from ltpml_jax.methods.base import Plan
 from ltpml_jax.methods.priors import Prior
 from tests.methods import test_ndlp as tiny
 
+pytestmark = pytest.mark.usefixtures("least_optimised")
+
 BATCH = 16
 METHOD = tiny.make()
 

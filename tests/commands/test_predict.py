@@ -16,7 +16,7 @@ from ltpml_jax.errors import UserError
 from ltpml_jax.evaluation import outcome
 from ltpml_jax.evaluation.expected_thresholds import scores
 from ltpml_jax.evaluation.opened import OpenRun
-from tests.helpers import runs
+from tests.helpers import runs, session
 
 
 @functools.cache
@@ -28,12 +28,14 @@ def opened() -> OpenRun:
 @functools.cache
 def images() -> Path:
     """A folder of all test images, as files whose names sort in their order."""
-    folder = runs.scratch() / "test_images"
+    return session.once("test_images", write_images)
+
+
+def write_images(folder: Path) -> None:
     folder.mkdir()
     records = opened().run.task.dataset.test.records
     for row in range(len(records)):
         (folder / f"{row:04}.png").write_bytes(records[row]["image"])
-    return folder
 
 
 def run(*words: str) -> None:
@@ -108,10 +110,10 @@ def test_without_a_file_the_highest_scores_are_printed(tmp_path):
     assert second.startswith(f"{tmp_path}/torn.png: The image ") and "1 of 2 images cannot be read" in done.stderr
 
 
-@functools.cache
-def labels_table() -> Path:
+@pytest.fixture
+def labels_table(tmp_path) -> Path:
     """Observed labels of twelve training images and a test image, relative to the folder of images."""
-    path, classes = runs.scratch() / "observed.csv", opened().class_names
+    path, classes = tmp_path / "observed.csv", opened().class_names
     cells = np.random.default_rng(0).choice(["0", "1", "?", ""], (13, len(classes)), p=[0.4, 0.2, 0.2, 0.2])
     lines = [",".join(["path", "id", "split", *classes])]
     for row, states in enumerate(cells):
@@ -121,10 +123,10 @@ def labels_table() -> Path:
 
 
 @pytest.mark.parametrize("ending", [".csv", ".parquet"])
-def test_pseudo_labels_are_read_back_by_prepare(tmp_path, ending):
+def test_pseudo_labels_are_read_back_by_prepare(tmp_path, labels_table, ending):
     out, folder, tau = tmp_path / f"p{ending}", str(images()), 0.3
-    run(str(labels_table()), f"--images={folder}", "--pseudo_labels", f"--tau={tau}", f"--out={out}")
-    before, after = tables.read_table(str(labels_table()), folder), tables.read_table(str(out), "/", "unknown")
+    run(str(labels_table), f"--images={folder}", "--pseudo_labels", f"--tau={tau}", f"--out={out}")
+    before, after = tables.read_table(str(labels_table), folder), tables.read_table(str(out), "/", "unknown")
     order = [after.class_names.index(name) for name in before.class_names]
     train, filled = before.splits["train"], after.splits["train"].states[:, order]
     found = scores(opened().predict(train.paths))
@@ -135,14 +137,14 @@ def test_pseudo_labels_are_read_back_by_prepare(tmp_path, ending):
     assert after.splits["train"].ids == train.ids and after.splits["train"].paths == train.paths
 
 
-def test_pseudo_labels_of_some_images_leave_unreadable_ones_out(tmp_path, capsys):
+def test_pseudo_labels_of_some_images_leave_unreadable_ones_out(tmp_path, labels_table, capsys):
     folder = tmp_path / "photos"
     folder.mkdir()
     for row in range(13):
         (folder / f"{row:04}.png").write_bytes((images() / f"{row:04}.png").read_bytes())
     (folder / "0001.png").write_bytes(b"no image")
     given = [str(folder / f"{row:04}.png") for row in (2, 1, 0)]
-    words = [f"--labels={labels_table()}", f"--images={folder}", "--pseudo_labels", f"--out={tmp_path}/p.csv"]
+    words = [f"--labels={labels_table}", f"--images={folder}", "--pseudo_labels", f"--out={tmp_path}/p.csv"]
     with pytest.raises(SystemExit) as caught:
         run(*given, *words)
     assert caught.value.code == 1 and "1 of 3 images cannot be read (no row" in capsys.readouterr().err

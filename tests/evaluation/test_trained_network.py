@@ -17,13 +17,16 @@ from ltpml_jax.evaluation.trained_network import TrainedNetwork, load_network
 from ltpml_jax.experiment import build_experiment, fresh_state, identity
 from ltpml_jax.runtime import checkpoints
 from ltpml_jax.state import make_mesh
-from tests.helpers import runs
+from tests.helpers import runs, session
 
 
 @functools.cache
 def averaged() -> Path:
     """A run that keeps an average, with checkpoints of steps 3 (the best) and 7, all weights 3 or 7, means 103, 107."""
-    folder = runs.scratch() / "averaged"
+    return session.once("averaged", save_both)
+
+
+def save_both(folder: Path) -> None:
     config = runs.config(optim__ema=0.9, method__name="bce")
     run = build_experiment(config, folder, make_mesh(jax.devices()[:1]), pretrained=False)
     state = fresh_state(run)
@@ -38,7 +41,6 @@ def averaged() -> Path:
                 average=jax.tree.map(lambda leaf: jnp.full_like(leaf, 100 + step), state.average),  # noqa: B023
             )
             checkpoints.save(manager, now, {"next_batch": step}, identity(run), score)
-    return folder
 
 
 def load(folder: Path, checkpoint: str = "last", **changes) -> TrainedNetwork:

@@ -1,6 +1,5 @@
 """Small runs for the tests: on data that is built once a session, inside this process or as processes of their own."""
 
-import atexit
 import functools
 import json
 import os
@@ -8,7 +7,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from configs import digits_mlt
 from ltpml_jax import trainer
 from ltpml_jax.data import datasets
 from ltpml_jax.methods.settings import Config
+from tests.helpers import session
 
 ROOT = Path(__file__).parents[2]
 # 9 steps an epoch. The batch divides among 8 devices; that of evaluation does not have to.
@@ -31,17 +30,10 @@ SMALL = {
 }
 
 
-@functools.cache
-def scratch() -> Path:
-    """A folder that lives as long as this process."""
-    folder = Path(tempfile.mkdtemp(prefix="ltpml_jax_tests_"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
 CACHE = {
-    "jax_compilation_cache_dir": str(scratch() / "compiled"),
-    "jax_persistent_cache_min_compile_time_secs": 0,
+    "jax_compilation_cache_dir": str(session.scratch() / "compiled"),
+    "jax_compilation_cache_max_size": 2**33,  # a bound, so that JAX locks what several processes write
+    "jax_persistent_cache_min_compile_time_secs": 0.2,
     "jax_persistent_cache_min_entry_size_bytes": -1,
 }
 for _name, _value in CACHE.items():  # the runs in this process share compiled programs too
@@ -51,9 +43,7 @@ for _name, _value in CACHE.items():  # the runs in this process share compiled p
 @functools.cache
 def data_dir() -> Path:
     """Where digits_mlt lies, built on the first call."""
-    folder = scratch() / "data"
-    datasets.load("digits_mlt", str(folder))
-    return folder
+    return session.once("data", lambda folder: datasets.load("digits_mlt", str(folder)))
 
 
 def overrides(**changes: Any) -> dict[str, Any]:
@@ -71,9 +61,7 @@ def config(**changes: Any) -> Config:
 @functools.cache
 def finished() -> Path:
     """The work directory of a run with a checkpoint every 4 steps that 8 devices trained; do not change it."""
-    workdir = scratch() / "finished"
-    trainer.train(config(train__checkpoint_every=4), workdir)
-    return workdir
+    return session.once("finished", lambda workdir: trainer.train(config(train__checkpoint_every=4), workdir))
 
 
 def copy_of_finished(to: Path) -> Path:
@@ -99,8 +87,7 @@ def python(command: str) -> list[str]:
 
 def environment() -> dict[str, str]:
     """One CPU device, and compiled programs kept for the next process."""
-    kept = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    return kept | {name.upper(): str(value) for name, value in CACHE.items()}
+    return os.environ | {"XLA_FLAGS": session.QUICK} | {name.upper(): str(value) for name, value in CACHE.items()}
 
 
 def start(arguments: list[str], **variables: str) -> subprocess.Popen[str]:
@@ -119,7 +106,7 @@ def start_all(arguments: list[Any], processes: int, devices: int = 1) -> list[su
         "JAX_COORDINATOR_ADDRESS": address,
         "JAX_NUM_PROCESSES": str(processes),
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": f"{session.QUICK} --xla_force_host_platform_device_count={devices}",
     }
     return [start(one, **shared, JAX_PROCESS_ID=str(number)) for number, one in enumerate(commands)]
 

@@ -11,6 +11,8 @@ from tests.layouts.comic import LAYOUTS
 from tests.methods.test_comic_losses import slow_mfm
 from tests.replay import judged, read
 
+pytestmark = pytest.mark.usefixtures("least_optimised")
+
 GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden" / "methods"
 FILES = ("comic_losses_voc", "comic_classifier_attention")
 

@@ -12,6 +12,8 @@ from tests.layouts import one_network
 from tests.layouts.base import Golden
 from tests.methods.test_losses import COCO, VOC, plain_db_focal
 
+pytestmark = pytest.mark.usefixtures("least_optimised")
+
 GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden" / "methods"
 SHIPPED = {
     "asl": 64, "hill_splc": 40, "pasl": 48, "spml_wan_epr_role": 60, "pumlc_vpu": 12, "dbloss_voc": 26,

@@ -11,6 +11,8 @@ from tests.layouts.base import Golden, compare
 from tests.layouts.pairs import LAYOUTS, taus
 from tests.methods.test_co_label_selection import plain_selection
 
+pytestmark = pytest.mark.usefixtures("least_optimised")
+
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT.parent / "shared" / "golden" / "methods"
 FILES = ("ref_cls_selection", "ref_multilabel_elr_coteach_jocor")

@@ -12,6 +12,8 @@ from ltpml_jax.methods.comic_losses import ComicSettings
 from ltpml_jax.methods.comic_network import Attention, ComicNetwork, moving_mean, normalised_logits
 from ltpml_jax.models import classifier
 
+pytestmark = pytest.mark.usefixtures("least_optimised")
+
 RNG = np.random.default_rng(0)
 FEATURES, WEIGHT, MOVING = RNG.normal(size=(3, 4)), RNG.normal(size=(5, 4)), RNG.normal(size=4)
 SMALL = ComicSettings(feature_width=8, attention_width=6)

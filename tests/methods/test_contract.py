@@ -20,6 +20,8 @@ from ltpml_jax.models import classifier
 from ltpml_jax.runtime import checkpoints
 from tests.helpers.toys import TOYS
 
+pytestmark = pytest.mark.usefixtures("least_optimised")
+
 N, C, B, SIDE, STEPS = 48, 6, 16, 4, 3
 NAMES = [*METHODS, *TOYS]
 SUMMED = ("focal", "asl", "pasl", "hill", "splc")  # over batch and classes

@@ -6,6 +6,8 @@ import pytest
 from ltpml_jax.methods import losses
 from ltpml_jax.methods.priors import Prior
 
+pytestmark = pytest.mark.usefixtures("least_optimised")
+
 VOC = losses.DBSettings(0.05, 5.0, 0.1, 10.0, 0.3)
 COCO = losses.DBSettings(0.05, 2.0, 0.1, 10.0, 0.2)
 COUNTS = np.array([775.0, 120.0, 40.0, 9.0, 1.0])

@@ -14,7 +14,7 @@ from ltpml_jax.config import default_config, validate
 from ltpml_jax.errors import UserError
 from ltpml_jax.methods import lws
 from ltpml_jax.models import classifier
-from tests.helpers import runs
+from tests.helpers import runs, session
 
 SECOND = {"method__name": "lws", "train__epochs": 1, "optim__learning_rate": 0.2, "data__sampler": "shuffle"}
 
@@ -56,8 +56,8 @@ def test_a_second_stage_keeps_the_first_ones_ranking(tmp_path: Path):
 def refused(**changes: object) -> str:
     config = runs.config(**SECOND | changes)
     with pytest.raises(UserError) as caught:
-        train(config, runs.scratch() / "never")
-    assert not (runs.scratch() / "never" / "config.json").exists()
+        train(config, session.scratch() / "never")
+    assert not (session.scratch() / "never" / "config.json").exists()
     return str(caught.value)
 
 

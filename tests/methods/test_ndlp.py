@@ -14,6 +14,8 @@ from ltpml_jax.methods import losses, ndlp, priors
 from ltpml_jax.methods.base import Method, Plan
 from ltpml_jax.methods.ndlp import NDLPParts, NDLPSettings
 
+pytestmark = pytest.mark.usefixtures("least_optimised")
+
 N, C, B, FEATURES, STEPS, EPOCHS = 48, 6, 12, 5, 4, 3
 DB = losses.DBSettings(0.05, 2.0, 0.1, 10.0, 0.2)
 SETTINGS = NDLPSettings(gamma=2.0)

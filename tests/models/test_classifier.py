@@ -15,6 +15,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ltpml_jax.errors import UserError
 from ltpml_jax.models import classifier
 
+pytestmark = pytest.mark.usefixtures("least_optimised")
+
 CLASSES = 20
 SPEC = classifier.ModelSpec("resnet_small", 64, 0.0, 1, "stored", "float32", True, True)
 SCRATCH = dataclasses.replace(SPEC, dropout=0.5, frozen_stages=0, backbone_norm="batch")

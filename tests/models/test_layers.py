@@ -10,6 +10,8 @@ from flax import nnx
 
 from ltpml_jax.models import layers
 
+pytestmark = pytest.mark.usefixtures("least_optimised")
+
 PLAIN = layers.Compute("float32", fold_norm=False, pointwise_matmul=False, batch_statistics=False)
 FAST = layers.Compute("float32", fold_norm=True, pointwise_matmul=True, batch_statistics=False)
 

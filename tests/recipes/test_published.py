@@ -15,6 +15,8 @@ from ltpml_jax.methods import METHODS
 from ltpml_jax.state import make_mesh
 from tests.helpers import trees
 
+pytestmark = pytest.mark.usefixtures("least_optimised")
+
 CONFIGS = {"voc": voc_mlt, "coco": coco_mlt, "nuswide": nuswide_lt}
 NOISES = ("0.3", "missing=0.4", "left=0.75", "left=0.5", "left=0.25", "single", "tail_biased=0.3")
 FIRST_STAGE = [name for name, entry in METHODS.items() if not entry.second_stage]
