@@ -128,7 +128,8 @@ def test_a_run_that_writes_events_does_not_import_an_installed_torch(torch, tmp_
     done = runs.wait_all([runs.start(command, PYTHONPATH=packages)])[0]
     assert done.returncode == 0, done.stderr
     assert not mark.exists(), mark.read_text()
-    (file,) = (tmp_path / "run" / "tensorboard").glob("events.out.tfevents.*")
+    file, end = sorted((tmp_path / "run" / "tensorboard").glob("events.out.tfevents.*"))
+    assert end.name.endswith(".results")
     losses = {step: value for tag, value, step in scalars(file) if tag == "loss"}
     assert losses == {line["step"]: np.float32(line["loss"]) for line in runs.lines(tmp_path / "run") if "loss" in line}
 
