@@ -19,7 +19,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 GROUP_COLOURS = {"head": "#0072B2", "medium": "#E69F00", "tail": "#CC79A7"}
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000")
 STYLES = ("-", "--", ":", "-.")
-MARKERS = "os^Dv*P<X>"
+MARKERS = "os^Dv*P<X>ph"
 MOST_RUNS = 12  # that a legend names
 MOST_NAMES = 40  # classes that an axis names
 DOTS = 150  # an inch, of a PNG

@@ -49,6 +49,11 @@ def test_labels_are_short_and_plain():
     assert canvas.short("$x$") == r"\$x\$"
 
 
+def test_runs_that_a_legend_names_look_different():
+    styles = {tuple(canvas.run_style(number).items()) for number in range(canvas.MOST_RUNS)}
+    assert len(styles) == len(set(canvas.MARKERS)) == canvas.MOST_RUNS
+
+
 @pytest.mark.parametrize("kind", ["png", "svg"])
 def test_equal_plots_give_equal_files(tmp_path, kind):
     for folder in ("one", "two"):
