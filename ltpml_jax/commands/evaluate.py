@@ -31,11 +31,10 @@ def run(values: Any) -> None:
 
     from ltpml_jax.evaluation import model_file, outcome
     from ltpml_jax.experiment import build_experiment
-    from ltpml_jax.runtime import checkpoints, compile_cache
+    from ltpml_jax.runtime import checkpoints
     from ltpml_jax.runtime.files import sole_run
     from ltpml_jax.state import make_mesh
 
-    compile_cache.enable()
     opened = build_experiment(config, workdir, make_mesh(jax.local_devices()[:1]), pretrained=False)
     with checkpoints.open_manager(workdir, read_only=True) as manager:
         found = outcome.show(opened, manager)
@@ -47,4 +46,4 @@ def run(values: Any) -> None:
             outcome.keep_outputs(opened, found)
 
 
-COMMAND = Command("Print the table of a run again, from its checkpoints.", define, ("workdir",), run)
+COMMAND = Command("Print the table of a run again, from its checkpoints.", define, ("workdir",), run, compiles=True)

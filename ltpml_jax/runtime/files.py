@@ -43,6 +43,15 @@ def write_atomic(path: AnyPath, data: str | bytes) -> None:
         scratch.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
+@contextlib.contextmanager
+def writing(what: object, remedy: str = "make room there, and try again") -> Iterator[None]:
+    """An OSError in the block becomes the UserError that `what`, mostly a path, cannot be written, and the remedy."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{what} cannot be written ({error.strerror or error}); {remedy}.") from None
+
+
 def lock(path: Path, wait: bool) -> UnixFileLock:
     """An exclusive lock on a file, to be held by `with`; the kernel frees it however its process ends.
 
