@@ -55,4 +55,5 @@ COMMAND = Command(
     problems,
     NOTE,
     words="workdir",
+    compiles=True,
 )

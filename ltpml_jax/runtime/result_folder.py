@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ltpml_jax.errors import UserError
+from ltpml_jax.runtime.files import writing
 
 
 class Mark(NamedTuple):
@@ -50,15 +51,14 @@ def written(out: Path, mark: Mark) -> Iterator[Path]:
     """
     scratch = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
-        scratch.mkdir(parents=True)
-        yield scratch
-        out.mkdir(exist_ok=True)
-        for part in sorted(scratch.iterdir(), key=lambda part: part.name == mark.file):  # the mark comes last
-            place = out / part.name
-            if place.is_dir():
-                shutil.rmtree(place)
-            part.replace(place)
-    except OSError as error:
-        raise UserError(f"{out} cannot be written ({error.strerror or error}); give another --out.") from None
+        with writing(out, "give another --out"):
+            scratch.mkdir(parents=True)
+            yield scratch
+            out.mkdir(exist_ok=True)
+            for part in sorted(scratch.iterdir(), key=lambda part: part.name == mark.file):  # the mark comes last
+                place = out / part.name
+                if place.is_dir():
+                    shutil.rmtree(place)
+                part.replace(place)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
