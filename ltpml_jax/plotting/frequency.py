@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
 from ltpml_jax.plotting import canvas
@@ -90,13 +92,13 @@ def _label(axes: Axes, counts: np.ndarray, counts_are: str, precision: Mapping[s
     axes.set_title(f"{title} classes, by how frequent they are\ndashed: mean of the group{left_out}", fontsize=10)
 
 
-def _handles(means: Mapping[str, float], groups: Mapping[str, np.ndarray], runs: Sequence[str]) -> list[Line2D]:
-    found = []
+def _handles(means: Mapping[str, float], groups: Mapping[str, np.ndarray], runs: Sequence[str]) -> list[Artist]:
+    found: list[Artist] = []
     for name, mean in means.items():
         size = int(groups[name].sum())
         what = f"mean {mean:.1f} %" if np.isfinite(mean) else "no AP"
         label = f"{name}: {size} {'class' if size == 1 else 'classes'}" + (f", {what}" if size else "")
-        found.append(Line2D([], [], color=GROUP_COLOURS[name], linestyle="", marker="s", label=label))
+        found.append(Patch(color=GROUP_COLOURS[name], label=label))
     for number, run in enumerate(runs):
         marker = MARKERS[number % len(MARKERS)]
         found.append(Line2D([], [], color="#555555", linestyle="", marker=marker, label=canvas.short(run, 32)))
