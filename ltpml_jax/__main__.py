@@ -3,7 +3,19 @@
 import sys
 
 from ltpml_jax import __version__, cli
-from ltpml_jax.commands import audit, compare, corrupt, evaluate, export, predict, preflight, prepare, sweep, train
+from ltpml_jax.commands import (
+    audit,
+    compare,
+    corrupt,
+    evaluate,
+    export,
+    plot,
+    predict,
+    preflight,
+    prepare,
+    sweep,
+    train,
+)
 from ltpml_jax.errors import UserError, nearest
 
 COMMANDS = {
@@ -17,6 +29,7 @@ COMMANDS = {
     "sweep": sweep.COMMAND,
     "compare": compare.COMMAND,
     "audit": audit.COMMAND,
+    "plot": plot.COMMAND,
 }
 
 

@@ -11,6 +11,7 @@ from ltpml_jax.data import batches, loader
 from ltpml_jax.data.feed import Arrays, Feed
 from ltpml_jax.errors import SharedError
 from ltpml_jax.evaluation.metrics import average_precision
+from ltpml_jax.evaluation.outcome import corrected_labels
 from ltpml_jax.evaluation.prediction import predict_all, read_rows
 from ltpml_jax.experiment import Experiment, identity
 from ltpml_jax.runtime import checkpoints, processes, watchdog
@@ -101,14 +102,17 @@ class Steps:
 def write_epoch(run: Experiment, records: MetricsLog, step: int, state: TrainState) -> float:
     """Write the summary of the epoch that ends with `step`; returns the score of its checkpoint.
 
+    The quality of corrected labels is in it where the method keeps some and the truth is known, which no step sees.
+
     Raises PreemptedError where SIGTERM comes during validation; nothing is written then.
     """
-    score = validation_score(run, state)
+    score, quality = validation_score(run, state), corrected_labels(run, state)
     if processes.is_first():
         epoch = (step - 1) // run.task.steps_per_epoch
         losses = records.epoch_losses(epoch)
         mean = float(np.mean(losses)) if losses else float("nan")
-        records.write([{"step": step, "epoch": epoch, "epoch_loss": mean, checkpoints.SCORE: score}])
+        known = {} if isinstance(quality, str) else quality
+        records.write([{"step": step, "epoch": epoch, "epoch_loss": mean, checkpoints.SCORE: score} | known])
     return step if np.isnan(score) else score
 
 

@@ -16,6 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     ("main", "__main__", "cli", "commands"),
     ("trainer", "step_log"),
+    ("plotting",),
     ("inference", "audit"),
     ("evaluation", "exporting"),
     ("experiment",),

@@ -18,7 +18,8 @@ MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     for path in (ROOT / "ltpml_jax").rglob("*.py")
 )
-HEAVY = {"cv2", "flax", "grain", "orbax", "pyarrow", "scipy", "sklearn", "tensorboardX", "tensorflow_datasets", "torch"}
+HEAVY = {"cv2", "flax", "grain", "matplotlib", "orbax", "pyarrow", "scipy", "sklearn", "tensorboardX"}
+HEAVY |= {"tensorflow_datasets", "torch"}
 CONFIG = "--config=configs/digits_mlt.py:0.3"
 
 
@@ -46,6 +47,12 @@ def test_everything_together_needs_neither_tensorflow_nor_torch_and_starts_no_ba
     assert {name.partition(".")[0] for name in names} & {"tensorflow", "torch", "torchvision", "keras"} == set()
 
 
+def test_only_plots_need_matplotlib():
+    others = [name for name in MODULES if not name.startswith("ltpml_jax.plotting.")]
+    assert len(others) < len(MODULES)
+    assert "matplotlib" not in imported(f"import {', '.join(others)}")
+
+
 def after(words: list[str], status: int) -> set[str]:
     """The first names of all modules that a command has imported when it ends."""
     run = "left = 0\ntry:\n    main()\nexcept SystemExit as end:\n    left = end.code"
@@ -62,6 +69,7 @@ def after(words: list[str], status: int) -> set[str]:
         (["prepare", "--help"], 0),
         (["sweep", "--help"], 0),
         (["compare", "--help"], 0),
+        (["plot", "--help"], 0),
         (["trian"], 2),
         (["sweep", "--seeds=0"], 2),
         (["compare"], 2),
@@ -120,7 +128,8 @@ def test_a_run_that_writes_events_does_not_import_an_installed_torch(torch, tmp_
     done = runs.wait_all([runs.start(command, PYTHONPATH=packages)])[0]
     assert done.returncode == 0, done.stderr
     assert not mark.exists(), mark.read_text()
-    (file,) = (tmp_path / "run" / "tensorboard").glob("events.out.tfevents.*")
+    file, end = sorted((tmp_path / "run" / "tensorboard").glob("events.out.tfevents.*"))
+    assert end.name.endswith(".results")
     losses = {step: value for tag, value, step in scalars(file) if tag == "loss"}
     assert losses == {line["step"]: np.float32(line["loss"]) for line in runs.lines(tmp_path / "run") if "loss" in line}
 

@@ -13,10 +13,11 @@ from ltpml_jax import __version__
 from ltpml_jax.audit import ranking
 from ltpml_jax.audit.evidence import Evidence
 from ltpml_jax.data.labels import GROUPS, LabelState
+from ltpml_jax.runtime.result_folder import Mark
 
-FORMAT, KIND = 1, "ltpml audit"
+FORMAT = 1
+MARK = Mark("summary.json", "ltpml audit", "audit")
 SPLIT = "train"
-SUMMARY = "summary.json"
 
 
 class Listed(NamedTuple):
@@ -111,7 +112,7 @@ def summary(evidence: Evidence, belief: np.ndarray, form: str, found: list[Liste
     """The content of summary.json: what was audited with what, how much seems wrong, what is listed."""
     readable = np.asarray(np.isfinite(belief).all(1))
     return {
-        "kind": KIND,
+        "kind": MARK.kind,
         "format": FORMAT,
         "ltpml_jax": __version__,
         **evidence.record,
@@ -151,4 +152,4 @@ def _counts(values: list[str]) -> dict[str, int]:
 
 def write_summary(folder: Path, content: dict[str, Any]) -> None:
     """Write summary.json; OSError where that cannot be."""
-    (folder / SUMMARY).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / MARK.file).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

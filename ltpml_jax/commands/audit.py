@@ -48,15 +48,17 @@ def problems(values: Any) -> list[str]:
 
 def run(values: Any) -> None:
     """Write the audit and print what is in it."""
-    from ltpml_jax.audit import audited, folder
+    from ltpml_jax.audit import audited
+    from ltpml_jax.audit.entries import MARK
+    from ltpml_jax.runtime import result_folder
 
     out = Path(values.out)
-    folder.check(out)
+    result_folder.check(out, MARK)
     audit = audited.gather(
         [Path(path) for path in values.workdir], values.data_dir, values.belief, values.top, values.per_class, out
     )
     audited.check(audit, values.exports)
-    with folder.written(out) as scratch:
+    with result_folder.written(out, MARK) as scratch:
         audited.write(audit, scratch, values.images == "all", values.exports)
     print(audited.text(audit.summary))
     print(f"Written to {out}: {', '.join(sorted(path.name for path in out.iterdir()))}")

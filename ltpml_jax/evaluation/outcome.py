@@ -6,13 +6,15 @@ from typing import NamedTuple
 import numpy as np
 import orbax.checkpoint as ocp
 
+from ltpml_jax.config import fields
 from ltpml_jax.data import loader
 from ltpml_jax.data.labels import LabelState, class_counts, is_clean
 from ltpml_jax.data.task import origin
-from ltpml_jax.evaluation import expected_thresholds, label_quality, predictions_file, report
+from ltpml_jax.evaluation import expected_thresholds, label_quality, predictions_file, report, result_events
 from ltpml_jax.evaluation.metrics import Scores, average_precision, scores
 from ltpml_jax.evaluation.prediction import predict_all, read_rows
 from ltpml_jax.evaluation.predictions_file import Predictions
+from ltpml_jax.evaluation.result_events import Results
 from ltpml_jax.experiment import Experiment, open_checkpoint
 from ltpml_jax.runtime import checkpoints, metrics_log, processes, watchdog
 from ltpml_jax.state import TrainState, evaluated
@@ -40,7 +42,7 @@ class Outcome(NamedTuple):
 
 
 def conclude(run: Experiment, manager: ocp.CheckpointManager) -> dict[str, Scores]:
-    """Print the run's table and write its test outputs and results.json; returns the table's scores.
+    """Print the run's table and write its test outputs, events and results.json; returns the table's scores.
 
     results.json comes last, so that only a finished run has it.
     """
@@ -51,6 +53,7 @@ def conclude(run: Experiment, manager: ocp.CheckpointManager) -> dict[str, Score
     classes = {at: dict(zip(names, values.tolist(), strict=True)) for at, values in found.precision.items()}
     if processes.is_first():
         keep_outputs(run, found)
+        result_events.write(run.workdir, headline_results(run, found))
         report.save(run.workdir, found.scores, classes, found.quality, metadata)
         written = (report.FILE, predictions_file.FILE, metrics_log.FILE, metrics_log.EVENTS, checkpoints.FOLDER)
         log.info("Written to %s: %s", run.workdir, ", ".join(written))
@@ -69,6 +72,15 @@ def keep_outputs(run: Experiment, found: Outcome) -> None:
     predictions_file.save(run.workdir, Predictions(np.array(ids), test.labels, found.outputs, "last", found.step))
     names = run.task.dataset.class_names
     expected_thresholds.save(run.workdir, names, found.thresholds, found.step, found.images)
+
+
+def headline_results(run: Experiment, found: Outcome) -> Results:
+    """What the last checkpoint came to, by the prediction that counts."""
+    test, row = run.task.dataset.test, next(iter(found.scores))
+    logits, groups = next(iter(found.outputs.values())), run.task.dataset.groups
+    names, precision = run.task.dataset.class_names, found.precision[row]
+    own = fields(run.config)
+    return Results(found.step, own, found.scores[row], names, precision, logits, np.asarray(test.labels), groups)
 
 
 def show(run: Experiment, manager: ocp.CheckpointManager) -> Outcome:

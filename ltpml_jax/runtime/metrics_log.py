@@ -66,8 +66,8 @@ class MetricsLog:
             self.events.close()
 
 
-def event_writer(folder: Path, purge_step: int) -> Any:
-    """tensorboardX's SummaryWriter, which hides events of `purge_step` and later from before.
+def event_writer(folder: Path, purge_step: int | None = None, suffix: str = "") -> Any:
+    """tensorboardX's SummaryWriter, which hides events of `purge_step` and later from before; suffix: of its file.
 
     When tensorboardX is imported it imports torch and comet_ml, where they are installed, though scalars need neither:
     5 s for torch. So it finds them absent.
@@ -80,7 +80,7 @@ def event_writer(folder: Path, purge_step: int) -> Any:
     finally:
         for name in absent:
             del sys.modules[name]
-    return SummaryWriter(str(folder), purge_step=purge_step)
+    return SummaryWriter(str(folder), purge_step=purge_step, filename_suffix=suffix)
 
 
 def unreadable(workdir: Path) -> list[int]:

@@ -50,4 +50,4 @@ def test_a_command_that_compiles_keeps_its_programs(tmp_path):
 
 def test_the_commands_that_open_or_train_a_network_compile():
     compiling = {name for name, command in COMMANDS.items() if command.compiles}
-    assert compiling == {"train", "evaluate", "predict", "preflight", "export", "audit"}
+    assert compiling == {"train", "evaluate", "predict", "preflight", "export", "audit", "plot"}

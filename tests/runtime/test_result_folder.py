@@ -1,42 +1,45 @@
-"""The folder of an audit: what it may replace, and what it leaves."""
+"""A folder of results: what it may replace, and what it leaves."""
 
 import json
 
 import pytest
 
-from ltpml_jax.audit import entries, folder
 from ltpml_jax.errors import UserError
+from ltpml_jax.runtime import result_folder
+from ltpml_jax.runtime.result_folder import Mark
+
+MARK = Mark("summary.json", "ltpml audit", "audit")
 
 
 def test_nothing_an_empty_folder_and_an_audit_may_be_written(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "audit").mkdir()
-    (tmp_path / "audit" / "summary.json").write_text(json.dumps({"kind": entries.KIND}))
+    (tmp_path / "audit" / "summary.json").write_text(json.dumps({"kind": MARK.kind}))
     for name in ("none", "empty", "audit"):
-        folder.check(tmp_path / name)
+        result_folder.check(tmp_path / name, MARK)
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", "torn", '{"kind": "other"}'])
 def test_anything_else_is_refused(tmp_path, content):
     (tmp_path / "summary.json").write_text(content)
     with pytest.raises(UserError, match="exists and is no audit; give another --out"):
-        folder.check(tmp_path)
+        result_folder.check(tmp_path, MARK)
     with pytest.raises(UserError, match="exists and is no audit"):
-        folder.check(tmp_path / "summary.json")
+        result_folder.check(tmp_path / "summary.json", MARK)
 
 
 def test_an_audit_is_replaced_and_what_a_user_put_there_stays(tmp_path):
     out = tmp_path / "new" / "audit"
-    with folder.written(out) as scratch:
+    with result_folder.written(out, MARK) as scratch:
         (scratch / "images").mkdir()
         (scratch / "images" / "old.png").write_text("old")
         (scratch / "summary.json").write_text("1")
     (out / "corrections.csv").write_text("mine")
-    with pytest.raises(RuntimeError), folder.written(out) as scratch:
+    with pytest.raises(RuntimeError), result_folder.written(out, MARK) as scratch:
         (scratch / "summary.json").write_text("torn")
         raise RuntimeError
     assert (out / "summary.json").read_text() == "1"
-    with folder.written(out) as scratch:
+    with result_folder.written(out, MARK) as scratch:
         (scratch / "images").mkdir()
         (scratch / "summary.json").write_text("2")
     assert sorted(path.name for path in out.iterdir()) == ["corrections.csv", "images", "summary.json"]
@@ -48,6 +51,6 @@ def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(UserError, match="cannot be written .*; give another --out"),
-        folder.written(tmp_path / "file/x"),
+        result_folder.written(tmp_path / "file/x", MARK),
     ):
         pass
