@@ -13,6 +13,7 @@ from etils import epath
 from ltpml_jax.data import prepared
 from ltpml_jax.data.digits_mlt import EMBEDDED, VERSION
 from ltpml_jax.data.records import Records, Split
+from ltpml_jax.data.writing.locations import is_remote
 from ltpml_jax.errors import UserError
 
 
@@ -50,6 +51,8 @@ def load(name: str, data_dir: str) -> Dataset:
 
 def _built(name: str, data_dir: str) -> epath.Path:
     """The folder of an embedded dataset, which is built there where it is missing."""
+    if is_remote(data_dir):
+        raise UserError(f"{name} is built in a folder of this machine, not in {data_dir!r}; name one.")
     folder = Path(data_dir).expanduser() / name / VERSION
     if not (folder / prepared.METADATA).exists():
         from ltpml_jax.data.writing import embedded  # and with it TFDS

@@ -54,13 +54,13 @@ def save(path: epath.PathLike, table: np.ndarray, origin: dict[str, Any]) -> Man
     Raises:
         UserError: the name does not end in .safetensors, or the file cannot be written.
     """
+    check_reachable(path)
     path = epath.Path(path).expanduser()
     if path.suffix != SUFFIX:
         raise UserError(f"{path} does not end in {SUFFIX}; give the manifest a name that does.")
     table = np.ascontiguousarray(table, np.int8)
     found = Manifest(table, json.loads(_json(origin)), digest(table))
     entry = _json({"origin": origin, "sha256": _checksum(found)})
-    check_reachable(path)
     try:
         with replacing(_cache() / path.name if is_remote(path) else Path(path)) as scratch:
             scratch.touch()
@@ -81,6 +81,7 @@ def load(path: epath.PathLike) -> Manifest:
     Raises:
         UserError: the file is missing, is no regular file, no manifest or one of an earlier version, or is damaged.
     """
+    check_reachable(path)
     file = _local(epath.Path(path).expanduser())
     try:
         table, entry = _parts(file)
@@ -138,7 +139,6 @@ def _local(path: epath.Path) -> Path:
     """The file on this machine: the path itself, or a copy that is made once for a file that is elsewhere."""
     if not is_remote(path):
         return _regular(Path(path))
-    check_reachable(path)
     found = measure(path)
     if found.size < 0:
         raise UserError(f"The manifest {path} cannot be read (there is no such file); {_MAKE}.")

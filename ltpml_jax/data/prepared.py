@@ -49,7 +49,8 @@ class Prepared:
 
 
 def folder_of(name: str, data_dir: epath.PathLike) -> epath.Path:
-    """Where the dataset `name` lies below `data_dir`."""
+    """Where the dataset `name` lies below `data_dir`; UserError where no path from here leads there."""
+    check_reachable(data_dir)
     return epath.Path(data_dir).expanduser() / DATASET / name / VERSION
 
 

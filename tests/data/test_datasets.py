@@ -63,6 +63,12 @@ def test_unknown_name_gets_the_nearest_one(tmp_path):
         datasets.load("digit_identity", str(tmp_path))
 
 
+@pytest.mark.parametrize("name", ["digits_mlt", "mine"])
+def test_an_address_that_is_no_folder_is_refused(name):
+    with pytest.raises(UserError, match="http://x.org"):
+        datasets.load(name, "http://x.org")
+
+
 def test_unwritable_folder_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="file/data"):

@@ -1,5 +1,6 @@
-"""Sizes of files, on this machine or wherever etils.epath reaches."""
+"""Files on this machine or wherever etils.epath reaches: whether it does, their sizes, and reading them."""
 
+import errno
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
@@ -22,12 +23,37 @@ def is_remote(path: epath.PathLike) -> bool:
     return "://" in os.fspath(path)
 
 
-def check_reachable(path: epath.PathLike) -> None:
-    """Raises UserError where the path is on another machine and the client for it is not installed."""
+def unreachable(path: epath.PathLike) -> str:
+    """Why a path on another machine cannot be opened from here, with a remedy; "" where it can, or is on this one."""
+    if not is_remote(path):
+        return ""
     try:
         epath.Path(path).exists()
     except ImportError as error:
-        raise UserError(f"{path} needs a client that is not installed ({error}); install it.") from error
+        return f"needs a client that is not installed ({error}); install it"
+    except KeyError:  # etils knows four kinds of addresses
+        return "is an address that cannot be opened as a file; fetch what it names, and give the path of that"
+    except Exception as error:  # each client has kinds of its own for a refusal or a network that is not there
+        return f"cannot be reached ({type(error).__name__}: {' '.join(str(error).split())[:200]}); try again"
+    return ""
+
+
+def check_reachable(path: epath.PathLike) -> None:
+    """Raises UserError where the path is on another machine and cannot be opened from here."""
+    why = unreachable(path)
+    if why:
+        raise UserError(f"{path} {why}.")
+
+
+def read_bytes(path: epath.PathLike) -> bytes:
+    """The content of a file; OSError also where it is no regular file (/dev/zero never ends, a pipe may never begin).
+
+    Raises UserError where it is on another machine and cannot be opened from here.
+    """
+    check_reachable(path)
+    if not is_remote(path) and not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file")
+    return epath.Path(path).read_bytes()
 
 
 def measure(path: epath.PathLike) -> File:
