@@ -9,7 +9,6 @@ import hashlib
 import json
 import re
 import shlex
-import stat
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from safetensors.numpy import save_file
 from ltpml_jax.data.labels import LabelState, blocks
 from ltpml_jax.data.writing.locations import check_reachable, is_remote, measure
 from ltpml_jax.errors import UserError
-from ltpml_jax.runtime.files import cache_home, replacing
+from ltpml_jax.runtime.files import cache_home, check_regular, replacing
 
 SUFFIX = ".safetensors"
 _KEY = "ltpml_jax"  # one entry, as safetensors writes several in an order of chance
@@ -152,12 +151,11 @@ def _local(path: epath.Path) -> Path:
 def _regular(path: Path) -> Path:
     """The path itself; UserError where it is no regular file, or a manifest of an earlier version."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # reading a device or a pipe might never end
-            raise OSError("it is no regular file")
+        check_regular(path)
         with open(path, "rb") as file:
             beginning = file.read(4)
     except OSError as error:
-        raise UserError(f"The manifest {path} cannot be read ({error}); {_MAKE}.") from None
+        raise UserError(f"The manifest {path} cannot be read ({error.strerror}); {_MAKE}.") from None
     if beginning == b"PK\x03\x04":
         raise UserError(
             f"{path} is an .npz file, as earlier versions wrote manifests; make it anew with `{_command(path)}`."

@@ -1,7 +1,6 @@
 """Files of named arrays, at a path or on the Hugging Face hub: safetensors, and torch checkpoints without torch."""
 
 import hashlib
-import stat
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from safetensors.numpy import load_file
 
 from ltpml_jax.errors import UserError
 from ltpml_jax.models import torch_files
+from ltpml_jax.runtime.files import check_regular
 
 
 def read(path: Path) -> tuple[dict[str, np.ndarray], str]:
@@ -19,8 +19,7 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], str]:
         UserError: the file cannot be read, or is of neither format, or is damaged, or is no regular file.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # /dev/zero, for one, has no end
-            raise OSError(0, "it is no regular file")
+        check_regular(path)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             file.seek(0)

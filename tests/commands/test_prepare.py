@@ -123,7 +123,7 @@ def test_damaged_images_stop_it_or_are_left_out(place, tmp_path):
     wanted = command(place, "voc_mlt", images=place / "damaged", out=tmp_path)
     other = command(place, "voc_mlt", images=place / "damaged", out=tmp_path / "other")
     refused, *done = call_many([wanted, [*wanted, "--skip-bad"], [*other, "--skip_bad"]])
-    assert refused[0] == 2 and "error: Of 4 images, 1 are missing and 1 corrupt" in refused[2]
+    assert refused[0] == 2 and "error: Of 4 images, 1 are missing, 1 corrupt" in refused[2]
     assert "a.jpg: missing" in refused[2] and "c.jpg: " in refused[2]
     for status, output, errors in done:
         assert status == 0, errors

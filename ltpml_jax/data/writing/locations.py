@@ -1,6 +1,5 @@
 """Files on this machine or wherever etils.epath reaches: whether it does, their sizes, and reading them."""
 
-import errno
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
@@ -9,10 +8,14 @@ from typing import NamedTuple
 from etils import epath
 
 from ltpml_jax.errors import UserError
+from ltpml_jax.runtime.files import check_regular
+
+# In place of a number of bytes; STRANGE are pipes, devices and sockets.
+MISSING, FOLDER, STRANGE = -1, -2, -3
 
 
 class File(NamedTuple):
-    """Bytes of a file and when it last changed, in seconds; -1 bytes where there is no such file."""
+    """Bytes of a file and when it last changed, in seconds; MISSING, FOLDER or STRANGE bytes where there is none."""
 
     size: int
     changed: float
@@ -46,13 +49,13 @@ def check_reachable(path: epath.PathLike) -> None:
 
 
 def read_bytes(path: epath.PathLike) -> bytes:
-    """The content of a file; OSError also where it is no regular file (/dev/zero never ends, a pipe may never begin).
+    """The content of a file; OSError also where it is no regular one.
 
     Raises UserError where it is on another machine and cannot be opened from here.
     """
     check_reachable(path)
-    if not is_remote(path) and not stat.S_ISREG(os.stat(path).st_mode):
-        raise OSError(errno.EINVAL, "it is no regular file")
+    if not is_remote(path):
+        check_regular(path)
     return epath.Path(path).read_bytes()
 
 
@@ -61,11 +64,13 @@ def measure(path: epath.PathLike) -> File:
     try:
         if not is_remote(path):  # epath's own stat fails for owners whom this machine does not know
             found = os.stat(path)
-            return File(found.st_size, found.st_mtime) if stat.S_ISREG(found.st_mode) else File(-1, 0.0)
+            if stat.S_ISREG(found.st_mode):
+                return File(found.st_size, found.st_mtime)
+            return File(FOLDER if stat.S_ISDIR(found.st_mode) else STRANGE, 0.0)
         there = epath.Path(path).stat()
     except OSError:
-        return File(-1, 0.0)
-    return File(-1, 0.0) if there.is_directory else File(there.length, float(there.mtime or 0))
+        return File(MISSING, 0.0)
+    return File(FOLDER, 0.0) if there.is_directory else File(there.length, float(there.mtime or 0))
 
 
 def measure_all(paths: list[str]) -> list[File]:
