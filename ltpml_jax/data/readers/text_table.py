@@ -100,7 +100,7 @@ def _check_widths(path: str, content: bytes) -> None:
     """UserError for the first row of a CSV file that has not as many fields as its header; nothing of other files."""
     try:
         reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""))
-        width = len(next(reader))
+        width = len(next(filter(None, reader)))
         short = next((row for row in reader if row and len(row) != width), None)
     except (UnicodeDecodeError, csv.Error, StopIteration):
         return
@@ -112,7 +112,7 @@ def _check_widths(path: str, content: bytes) -> None:
 
 
 def _csv(content: bytes) -> tuple[list[pa.Array], list[str]]:
-    names = next(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline="")))
+    names = next(filter(None, csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""))))
     if common.first_twice(names) is not None:  # Arrow takes types by name: let the caller refuse them
         return [pa.nulls(0)] * len(names), names
     table = pyarrow.csv.read_csv(
@@ -122,6 +122,8 @@ def _csv(content: bytes) -> tuple[list[pa.Array], list[str]]:
         # Everything is text: a guess of types would turn a class called 007 into 7 and NA into nothing.
         convert_options=pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
     )
+    if table.column_names != names:  # of a quote that only one of the two takes for one
+        raise pa.ArrowInvalid("its header is not one line of names")
     return _whole(table), names
 
 

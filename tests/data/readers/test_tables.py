@@ -197,6 +197,12 @@ def test_mistakes_are_named(tmp_path, text, sentence):
         _csv(tmp_path, text)
 
 
+def test_blank_lines_before_the_header_count_for_nothing(tmp_path):
+    assert _states(_csv(tmp_path, "\n\npath,cat\n\na.jpg,1\n")) == [[YES]]
+    with pytest.raises(UserError, match="line 4 of .*: '2' in the column 'cat'"):
+        _csv(tmp_path, "\n\npath,cat\na.jpg,2\n")
+
+
 def test_other_encodings_missing_files_and_folders_are_named(tmp_path):
     with pytest.raises(UserError, match="neither Parquet nor a UTF-8 CSV"):
         _csv(tmp_path, "path,Fußgänger\na.jpg,1\n".encode("latin-1"))
