@@ -29,7 +29,8 @@ class Command(NamedTuple):
 
     summary: one line; define: defines its flags; required: those that must be given; run: does the work of the parsed
     flags and raises UserError; problems: a sentence for each flag that the others contradict; note: the end of --help;
-    words: the flag, of several values, that takes what is given without a flag.
+    words: the flag, of several values, that takes what is given without a flag; compiles: whether it runs programs that
+    are worth keeping for the next process.
     """
 
     summary: str
@@ -39,6 +40,7 @@ class Command(NamedTuple):
     problems: Callable[[Any], list[str]] = lambda values: []
     note: str = ""
     words: str = ""
+    compiles: bool = False
 
 
 def start(name: str, command: Command, words: list[str]) -> None:
@@ -50,6 +52,10 @@ def start(name: str, command: Command, words: list[str]) -> None:
     try:
         values = parse(name, command, words)
         _log_to_stderr()
+        if command.compiles:
+            from ltpml_jax.runtime import compile_cache  # imports JAX
+
+            compile_cache.enable()
         command.run(values)
     except UserError as error:
         fail(error)

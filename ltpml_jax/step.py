@@ -13,6 +13,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from ltpml_jax.label_states import listed
 from ltpml_jax.methods import rows
 from ltpml_jax.methods.base import Context, Keys, Method, Pass
 from ltpml_jax.photometric import normalise
@@ -100,7 +101,7 @@ def make_context(recipe: Recipe, state: TrainState, batch: Batch, images: jax.Ar
     return Context(
         images=images,
         states=batch["states"],
-        candidates=((batch["states"] == 1) | (batch["states"] == 2)).astype(jnp.result_type(float)),
+        candidates=listed(batch["states"]).astype(jnp.result_type(float)),
         epoch=state.step // recipe.steps_per_epoch,
         keys=step_keys(state),
         shared=state.shared,

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from ltpml_jax.config import default_config, fields, settings
 from ltpml_jax.errors import UserError
 from ltpml_jax.methods.settings import Config
-from ltpml_jax.runtime.files import write_atomic
+from ltpml_jax.runtime.files import write_atomic, writing
 
 FILE = "config.json"
 
@@ -26,14 +26,10 @@ def claim(config: Config, workdir: Path) -> None:
 
 def check_workdir(config: Config, workdir: Path) -> None:
     """Raise UserError where the work directory cannot be written, or belongs to another config."""
-    try:
+    with writing(f"The work directory {workdir}", "give another --workdir"):
         workdir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=workdir):
             pass
-    except OSError as error:
-        raise UserError(
-            f"The work directory {workdir} cannot be written ({error.strerror}); give another --workdir."
-        ) from None
     if not (workdir / FILE).exists():
         return
     changed = differences(saved_config(workdir), config)

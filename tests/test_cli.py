@@ -177,39 +177,6 @@ def test_the_console_script_is_the_module():
     assert EntryPoint("ltpml", name, "console_scripts").load() is main
 
 
-INTERRUPTED = """
-import os, signal
-from ltpml_jax import cli
-def run(values):
-    try:
-        os.kill(os.getpid(), signal.SIGINT)
-    finally:
-        print("a handler of a library ran")
-cli.start("wait", cli.Command("Wait.", lambda values: None, (), run), [])
-"""
-STUBBORN = """
-import os, signal, time
-from ltpml_jax import cli
-from ltpml_jax.runtime import preemption
-def run(values):
-    signal.signal(signal.SIGINT, preemption.interrupt)
-    for _ in range(2):
-        try:
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(60)
-        except KeyboardInterrupt:  # as a callback of a library would lose it
-            print("lost", flush=True)
-cli.start("wait", cli.Command("Wait.", lambda values: None, (), run), [])
-"""
-
-
-@pytest.mark.processes
-@pytest.mark.parametrize("program,printed", [(INTERRUPTED, ""), (STUBBORN, "lost\n")])
-def test_ctrl_c_ends_at_once_or_the_second_time(program, printed):
-    done = runs.call([sys.executable, "-c", program])
-    assert (done.returncode, done.stdout, done.stderr) == (130, printed, "Interrupted.\n")
-
-
 def test_datasets_lie_where_the_configs_look_for_them():
     assert parse(CONFIG, "--workdir=x").config.data.dir == cli.DATA_DIR
 

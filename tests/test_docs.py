@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import table
 from docs import config_table
+from ltpml_jax.methods import METHODS
 from tests.helpers import runs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,6 +35,13 @@ def test_files_that_pages_name_exist(page):
         return  # it names what was there
     for name in re.findall(r"`((?:ltpml_jax|configs|launch|benchmarks|tests|docs)/[\w./-]+)`", page.read_text()):
         assert (ROOT / name).exists(), name
+
+
+def test_the_runs_of_the_table_of_all_methods_are_counted():
+    methods = sum(not entry.second_stage for entry in METHODS.values())
+    final, tuning = 3, sum(len(rates) for _, rates in table.GRID.values())
+    count = methods * len(table.LABELS) * (tuning + final)
+    assert f"851 steps each: {count} runs" in (ROOT / "docs" / "results.md").read_text()
 
 
 def test_the_readme_is_short():

@@ -12,14 +12,13 @@ import jax
 import numpy as np
 
 from ltpml_jax.data import loader
-from ltpml_jax.data.candidates import LabelRows
-from ltpml_jax.data.labels import listed
+from ltpml_jax.data.candidates import UNKNOWN_AS
+from ltpml_jax.data.labels import LabelState, listed
 from ltpml_jax.data.records import Records
 from ltpml_jax.data.task import origin
 from ltpml_jax.errors import UserError
 from ltpml_jax.evaluation.opened import OpenRun, open_run
 from ltpml_jax.evaluation.prediction import predict_all
-from ltpml_jax.state import evaluated
 
 
 class RunScores(NamedTuple):
@@ -86,32 +85,29 @@ def collect(workdirs: Sequence[Path], data_dir: str = "") -> Evidence:
         "seeds": seeds,
         "steps": [one.step for one in found],
     }
-    dataset = first.run.task.dataset
+    dataset, sizes = first.run.task.dataset, set_sizes(given, first.run.task.served.unknown)
     return Evidence(
-        dataset.class_names, dataset.groups, dataset.train.records, given, score, soft, set_sizes(first),
-        out_of_sample, step, float(np.mean(rates)), drawn_by(first), record,
+        dataset.class_names, dataset.groups, dataset.train.records, given, score, soft, sizes,
+        out_of_sample, step, float(np.mean(rates)), drawn_by(first, given), record,
     )  # fmt: skip
 
 
 def given_labels(opened: OpenRun) -> np.ndarray:
-    """The labels that training was given of all training images, int8 [N, C]; what was unknown is so here."""
-    return every_row(opened, "unknown")
+    """The labels that training was given, of held-out images as well, int8 [N, C]; what was unknown is so here."""
+    return opened.run.task.served.whole("unknown")[:]
 
 
-def set_sizes(opened: OpenRun) -> np.ndarray:
-    """How many classes training saw in each image's candidate set (with positives), int64 [N]."""
-    return listed(every_row(opened, opened.run.task.served.unknown)).sum(1)
+def set_sizes(given: np.ndarray, unknown: str) -> np.ndarray:
+    """How many classes training saw in each image's candidate set (with positives), int64 [N].
+
+    given: labels int8 [N, C]; unknown: what training made of the unknown ones, a key of UNKNOWN_AS.
+    """
+    return listed(np.where(given == LabelState.UNKNOWN, UNKNOWN_AS[unknown], given)).sum(1)
 
 
-def every_row(opened: OpenRun, unknown: str) -> np.ndarray:
-    """The labels of all training images, held-out ones as well, int8 [N, C]; `unknown` as in LabelRows."""
-    served = opened.run.task.served
-    return LabelRows(served.states, np.arange(len(served.states)), unknown, served.rate, served.seed)[:]
-
-
-def drawn_by(opened: OpenRun) -> str:
-    """What changed the dataset's own labels before training, in words; "" where nothing did."""
-    given, own = given_labels(opened), np.asarray(opened.run.task.dataset.train.labels)
+def drawn_by(opened: OpenRun, given: np.ndarray) -> str:
+    """What made the given labels int8 [N, C] of the dataset's own before training, in words; "" where nothing did."""
+    own = np.asarray(opened.run.task.dataset.train.labels)
     return "" if np.array_equal(given, own) else origin(opened.config)
 
 
@@ -130,19 +126,18 @@ def check_same(first: OpenRun, one: Path, opened: OpenRun, other: Path) -> None:
 
 def run_scores(opened: OpenRun) -> RunScores:
     """Scores of all training images by a pass without augmentation, and the soft labels of those that trained."""
-    run, state = opened.run, opened.state
-    task = run.task
+    run, network, task = opened.run, opened.network, opened.run.task
     images, classes = len(task.dataset.train.labels), len(task.dataset.class_names)
     feed = loader.all_training_batches(run.config, task, run.mesh)
-    outputs = predict_all(run.predict, evaluated(state), state.rest, feed, images)
+    outputs = predict_all(network.predict, network.weights, network.rest, feed, images)
     score = np.asarray(jax.nn.sigmoid(outputs[opened.predictions[0]]))
     trained = np.zeros(images, bool)
     trained[task.train] = True
     soft = None
-    if run.method.beliefs is not None:
+    if network.method.beliefs is not None:
         soft = np.full((images, classes), np.nan, np.float32)
         soft[task.train] = opened.beliefs()[0]
-    return RunScores(score, soft, trained, int(state.step))
+    return RunScores(score, soft, trained, network.step)
 
 
 def together(found: Sequence[RunScores]) -> tuple[np.ndarray, np.ndarray | None, np.ndarray, np.ndarray]:

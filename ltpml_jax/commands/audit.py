@@ -63,5 +63,11 @@ def run(values: Any) -> None:
 
 
 COMMAND = Command(
-    "Rank the labels to distrust, as a page to correct them on.", define, ("workdir", "out"), run, problems, NOTE
+    "Rank the labels to distrust, as a page to correct them on.",
+    define,
+    ("workdir", "out"),
+    run,
+    problems,
+    NOTE,
+    compiles=True,
 )

@@ -35,7 +35,7 @@ def define(values: flags.FlagValues) -> None:
 def run(values: Any) -> None:
     """Print or write the comparison; UserError for runs that cannot be compared."""
     from ltpml_jax.evaluation import comparison, comparison_report
-    from ltpml_jax.runtime.files import write_atomic
+    from ltpml_jax.runtime.files import write_atomic, writing
 
     workdirs = [path for folder in values.workdir for path in runs_of(Path(folder))]
     parts = comparison.partition(workdirs, values.within)
@@ -44,10 +44,8 @@ def run(values: Any) -> None:
     if not values.out:
         print(found)
         return
-    try:
+    with writing(f"The file {values.out}", "give another --out"):
         write_atomic(Path(values.out), found + "\n")
-    except OSError as error:
-        raise UserError(f"The file {values.out} cannot be written ({error.strerror}); give another --out.") from None
 
 
 def runs_of(folder: Path) -> list[Path]:

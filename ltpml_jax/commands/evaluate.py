@@ -34,11 +34,10 @@ def run(values: Any) -> None:
 
     from ltpml_jax.evaluation import model_file, outcome
     from ltpml_jax.experiment import build_experiment
-    from ltpml_jax.runtime import checkpoints, compile_cache, metrics_log
+    from ltpml_jax.runtime import checkpoints, metrics_log
     from ltpml_jax.runtime.files import sole_run
     from ltpml_jax.state import make_mesh
 
-    compile_cache.enable()
     opened = build_experiment(config, workdir, make_mesh(jax.local_devices()[:1]), pretrained=False)
     with checkpoints.open_manager(workdir, read_only=True) as manager:
         found = outcome.show(opened, manager)
@@ -51,4 +50,4 @@ def run(values: Any) -> None:
     metrics_log.check_whole(workdir, found.step, opened.task.steps_per_epoch)
 
 
-COMMAND = Command("Print the table of a run again, from its checkpoints.", define, ("workdir",), run)
+COMMAND = Command("Print the table of a run again, from its checkpoints.", define, ("workdir",), run, compiles=True)

@@ -50,6 +50,7 @@ def write_backbone(opened: "OpenRun", out: Path) -> None:
     from flax import nnx
 
     from ltpml_jax.models import pretrained
+    from ltpml_jax.runtime.files import writing
 
     network = opened.network
     model = nnx.merge(network.graphdef, network.weights, network.rest)
@@ -58,10 +59,8 @@ def write_backbone(opened: "OpenRun", out: Path) -> None:
             f"The network of this {opened.config.method.name!r} run has no single backbone to write; give a folder as "
             "--out, and --formats=stablehlo."
         )
-    try:
+    with writing(f"The file {out}", "give another --out"):
         pretrained.save_backbone(model, out)
-    except OSError as error:
-        raise UserError(f"The file {out} cannot be written ({error.strerror}); give another --out.") from None
 
 
 COMMAND = Command(
@@ -70,4 +69,5 @@ COMMAND = Command(
     ("workdir", "out"),
     run,
     problems,
+    compiles=True,
 )

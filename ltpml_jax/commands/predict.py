@@ -166,6 +166,7 @@ def _pseudo_labels(values: Any) -> tuple[int, int]:
     import numpy as np
 
     from ltpml_jax.inference import inputs, pseudo_labels
+    from ltpml_jax.label_states import LabelState
 
     path, table = Path(values.out).expanduser(), Path(values.labels or values.input[0]).expanduser()
     pseudo_labels.check(path, ())
@@ -185,7 +186,7 @@ def _pseudo_labels(values: Any) -> tuple[int, int]:
     pseudo_labels.write(
         path, pseudo_labels.subset(known, np.setdiff1d(np.arange(len(known.ids)), unread)), opened.class_names
     )
-    unlisted = " --unlisted=unknown" if (known.states == 3).any() else ""
+    unlisted = " --unlisted=unknown" if (known.states == LabelState.UNKNOWN).any() else ""
     _say(
         [
             f"{path}: {added} labels added to {len(train)} training images.",
@@ -196,5 +197,5 @@ def _pseudo_labels(values: Any) -> tuple[int, int]:
 
 
 COMMAND = Command(
-    "Predict the classes of images.", define, ("workdir", "input"), run, problems, note=NOTE, words="input"
+    "Predict the classes of images.", define, ("workdir", "input"), run, problems, NOTE, words="input", compiles=True
 )

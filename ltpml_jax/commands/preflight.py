@@ -10,4 +10,5 @@ COMMAND = Command(
     lambda values: train.start(values, check=True),
     train.problems,
     train.FIELDS,
+    compiles=True,
 )

@@ -38,9 +38,8 @@ def start(values: Any, check: bool) -> None:
     validate(config)
     from ltpml_jax import trainer
     from ltpml_jax.commands import preflight_report
-    from ltpml_jax.runtime import compile_cache, processes, screen, watchdog
+    from ltpml_jax.runtime import processes, screen, watchdog
 
-    compile_cache.enable()
     limits = config.train.start_limit, config.train.step_limit
     silence = min(max(limits[1] / 5, 10), 60) if limits[1] else 100  # seconds; 100 is JAX's own
     number, count = processes.expected()
@@ -106,4 +105,5 @@ COMMAND = Command(
     lambda values: start(values, values.preflight),
     problems,
     FIELDS,
+    compiles=True,
 )

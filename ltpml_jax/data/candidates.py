@@ -85,6 +85,12 @@ class LabelRows:
         part.drawn = self.drawn
         return part
 
+    def whole(self, unknown: str) -> "LabelRows":
+        """The labels of all M images, with another `unknown`; what is drawn is shared."""
+        every = LabelRows(self.states, np.arange(len(self.states)), unknown, self.rate, self.seed)
+        every.drawn = self.drawn
+        return every
+
     @property
     def shape(self) -> tuple[int, int]:
         """(N, C)."""

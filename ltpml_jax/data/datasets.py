@@ -3,7 +3,6 @@
 Nothing here imports TFDS before a record is read or a dataset is built.
 """
 
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from ltpml_jax.data.digits_mlt import EMBEDDED, VERSION
 from ltpml_jax.data.readers.appendix import SOURCES
 from ltpml_jax.data.records import Records, Split
 from ltpml_jax.data.writing.locations import is_remote
-from ltpml_jax.errors import UserError
+from ltpml_jax.errors import UserError, nearest
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def _unknown(name: str, data_dir: str) -> str:
     root = prepared.folder_of(name, data_dir).parent.parent
     there = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.exists() else []
     known = [*EMBEDDED, *SOURCES, *there]
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+    near = nearest(name, known)
     return (
         f"There is no dataset {name!r} in {data_dir}; did you mean {near!r}? "
         f"To make it, run `ltpml prepare --dataset={name} ...`; config.data.dir names its folder."

@@ -4,28 +4,27 @@ A 1 in such a table is a positive, so a table of clean labels is an ordinary mul
 """
 
 from collections.abc import Iterator
-from enum import IntEnum
 
 import numpy as np
+
+from ltpml_jax.label_states import LabelState, listed
+
+__all__ = [
+    "GROUPS",
+    "HEAD_AT_LEAST",
+    "MEDIUM_AT_LEAST",
+    "LabelState",
+    "blocks",
+    "class_counts",
+    "class_groups",
+    "is_clean",
+    "listed",
+]
 
 # Positives in the training split, after the LT-PML papers: >= 100, 20..99, < 20.
 HEAD_AT_LEAST, MEDIUM_AT_LEAST = 100, 20
 GROUPS = ("head", "medium", "tail")
 _ENTRIES = 2**22  # of a table that are read at a time
-
-
-class LabelState(IntEnum):
-    """The annotation of one class in one image."""
-
-    NEGATIVE = 0  # known to be absent
-    POSITIVE = 1  # known to be present
-    CANDIDATE = 2  # named by some annotator: present or not
-    UNKNOWN = 3  # not annotated
-
-
-def listed(states: np.ndarray) -> np.ndarray:
-    """Where an annotator named a class, bool [...] of states [...]: positives and candidates."""
-    return (states == LabelState.POSITIVE) | (states == LabelState.CANDIDATE)
 
 
 def blocks(rows: int, columns: int) -> Iterator[slice]:

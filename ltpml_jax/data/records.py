@@ -67,11 +67,12 @@ class Split:
     labels: np.ndarray
 
 
+@functools.cache
 def _example() -> Any:
     """The tf.Example message: the fields of a record by name; TFDS has it, without TensorFlow.
 
     One thread at a time imports it: TFDS imports its own parts on first use, and two reading threads that did so
-    together could wait for each other without end.
+    together could wait for each other without end. Later records need neither the lock nor the import.
     """
     with _IMPORTING:
         from tensorflow_datasets.proto import tf_example_pb2

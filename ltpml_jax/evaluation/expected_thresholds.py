@@ -16,7 +16,7 @@ import numpy as np
 from scipy.special import expit
 
 from ltpml_jax.errors import UserError
-from ltpml_jax.runtime.files import write_atomic
+from ltpml_jax.runtime.files import write_atomic, writing
 
 FILE = "thresholds.json"
 FORMAT = 1
@@ -48,10 +48,8 @@ def save(workdir: Path, class_names: tuple[str, ...], thresholds: np.ndarray, st
     values = dict(zip(class_names, thresholds.tolist(), strict=True))
     record = {"format": FORMAT, "step": step, "images": images, "thresholds": values}
     path = workdir / FILE
-    try:
+    with writing(path):
         write_atomic(path, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}); make room there, and try again.") from None
 
 
 def load(workdir: Path) -> tuple[dict[str, Any], int]:

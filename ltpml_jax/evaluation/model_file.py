@@ -19,7 +19,7 @@ from ltpml_jax.data.labels import GROUPS
 from ltpml_jax.errors import UserError
 from ltpml_jax.methods.settings import Config
 from ltpml_jax.photometric import IMAGENET_MEAN, IMAGENET_STD
-from ltpml_jax.runtime.files import write_atomic
+from ltpml_jax.runtime.files import write_atomic, writing
 
 if TYPE_CHECKING:
     from ltpml_jax.experiment import Experiment
@@ -41,10 +41,8 @@ class ModelFile(NamedTuple):
 def save(run: "Experiment") -> None:
     """Write model.json of a run, whole or not at all; UserError where it cannot be written."""
     path = run.workdir / FILE
-    try:
+    with writing(path):
         write_atomic(path, json.dumps(describe(run), indent=2, sort_keys=True, ensure_ascii=False) + "\n")
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}); make room there, and try again.") from None
 
 
 def describe(run: "Experiment") -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ltpml_jax.data.labels import LabelState
 from ltpml_jax.errors import UserError
-from ltpml_jax.runtime.files import replacing
+from ltpml_jax.runtime.files import replacing, writing
 
 FILE = "predictions-test.npz"
 FORMAT = 1
@@ -41,11 +41,8 @@ def save(workdir: Path, found: Predictions) -> None:
     }
     arrays |= {f"logits.{name}": np.asarray(values, np.float32) for name, values in found.logits.items()}
     path = workdir / FILE
-    try:
-        with replacing(path) as scratch, scratch.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}); make room there, and try again.") from None
+    with writing(path), replacing(path) as scratch, scratch.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def load(workdir: Path) -> Predictions:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ltpml_jax.evaluation.metrics import Scores
-from ltpml_jax.runtime.files import write_atomic
+from ltpml_jax.runtime.files import write_atomic, writing
 from ltpml_jax.runtime.metrics_log import clean
 
 FILE = "results.json"
@@ -56,12 +56,17 @@ def class_table(
 def save(
     workdir: Path, results: dict[str, Scores], classes: dict[str, Scores], quality: Scores | str, metadata: dict
 ) -> None:
-    """Write results.json, whole or not at all: `metadata`, and by checkpoint the table's numbers and AP by class."""
+    """Write results.json, whole or not at all: `metadata`, and by checkpoint the table's numbers and AP by class.
+
+    UserError where it cannot be written.
+    """
     tests = {name: clean(scores) for name, scores in results.items()}
     by_class = {name: clean(scores) for name, scores in classes.items()}
     labels = None if isinstance(quality, str) else clean(quality)
     record = metadata | {"test": tests, "class_AP": by_class, "corrected_labels": labels}
-    write_atomic(workdir / FILE, json.dumps(record, indent=2, sort_keys=True) + "\n")
+    path = workdir / FILE
+    with writing(path):
+        write_atomic(path, json.dumps(record, indent=2, sort_keys=True) + "\n")
 
 
 def _show(value: float) -> str:

@@ -14,6 +14,7 @@ from ltpml_jax.errors import UserError, nearest
 from ltpml_jax.exporting import descriptions, model_card, onnx_graph, stablehlo, torch_names
 from ltpml_jax.exporting.exported_run import Exportable
 from ltpml_jax.exporting.torch_names import LinearOnPooled
+from ltpml_jax.runtime.files import writing
 
 log = logging.getLogger(__name__)
 FORMATS = ("timm", "safetensors", "stablehlo", "onnx")
@@ -37,10 +38,8 @@ def export(run: Exportable, folder: Path, formats: Sequence[str] = ()) -> list[s
     form = torch_names.linear_form(run.model, run.headline)
     chosen = _chosen(run, form, formats)
     files = _files(run, form, chosen)
-    try:
+    with writing(f"The folder {folder}", "give another --out"):
         _write(folder, files)
-    except OSError as error:
-        raise UserError(f"The folder {folder} cannot be written ({error.strerror}); give another --out.") from None
     log.info("Written to %s: %s", folder, ", ".join(files))
     return list(files)
 

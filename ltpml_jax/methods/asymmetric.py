@@ -8,12 +8,11 @@ from typing import Annotated, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ltpml_jax.label_states import LabelState
 from ltpml_jax.methods import losses
 from ltpml_jax.methods.base import Context, Method, Plan
 from ltpml_jax.methods.settings import BELOW_ONE, SHARE, SWITCH, at_least, one_of
 from ltpml_jax.methods.supervised import one_pass
-
-NEGATIVE = 0  # of the label states, as Context has them
 
 
 class FocalSettings(NamedTuple):
@@ -129,7 +128,7 @@ def pasl(settings: PASLSettings, plan: Plan) -> Method:
         )
 
     def loss(logits: jax.Array, context: Context) -> jax.Array:
-        known = (context.states == NEGATIVE) & settings.annotated_negatives
+        known = (context.states == LabelState.NEGATIVE) & settings.annotated_negatives
         share = context.shared.class_count / context.shared.train_size
         return pasl_loss(logits, context.candidates, known * (1 - context.candidates), share, settings).sum()
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ltpml_jax.label_states import listed
 from ltpml_jax.methods.base import Context, Forward, Method, Pass, Plan
 from ltpml_jax.methods.comic_losses import ComicSettings, RLCState, cooccurrence, htb, init_rlc, mfm, rlc
 from ltpml_jax.methods.comic_network import Branches, ComicNetwork, ComicOutputs, moving_mean, normalised_logits
@@ -63,7 +64,7 @@ def comic(settings: ComicSettings, plan: Plan) -> Method:
 
 def init(states: jax.Array, settings: ComicSettings) -> ComicShared:
     """The state before training, of label states int8 [N, C]; counts are of positives and candidates."""
-    observed = (states == 1) | (states == 2)
+    observed = listed(states)
     dtype = jnp.result_type(float)
     count = observed.sum(0, dtype=jnp.int32).astype(dtype)
     return ComicShared(

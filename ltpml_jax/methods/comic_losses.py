@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ltpml_jax.methods import losses
 from ltpml_jax.methods.settings import BELOW_ONE, FINITE, SHARE, SWITCH, above, at_least, between, one_of
 
 FLOOR = 1e-8  # of a probability under the logarithm
@@ -68,10 +69,11 @@ def mfm(
     count [C]: training images by class. cooc [C, C]: label co-occurrence counts, for the discount of the code's
     PriorFocalModifierLoss. No gradient flows through the focal weight.
     """
-    dtype = jnp.promote_types(logits.dtype, jnp.float32)
+    logits = losses.wide(logits)
+    dtype = logits.dtype
     labels, absent = labels.astype(dtype), 1 - labels.astype(dtype)
     factor = head_tail_factor(count.astype(dtype), settings.exponent)[None]
-    present = jax.nn.sigmoid(logits.astype(dtype))
+    present = jax.nn.sigmoid(logits)
     missing = jnp.minimum(1 - present + settings.clip, 1)
     if cooc is not None:
         share = associated(labels, cooc.astype(dtype))

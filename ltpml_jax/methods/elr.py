@@ -55,5 +55,4 @@ def elr(settings: ELRSettings, plan: Plan) -> Method:
 
 
 def _probability(logits: jax.Array) -> jax.Array:
-    wide = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-    return jnp.clip(jax.nn.sigmoid(wide), _EDGE, 1 - _EDGE)
+    return jnp.clip(jax.nn.sigmoid(losses.wide(logits)), _EDGE, 1 - _EDGE)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ltpml_jax.label_states import listed
 from ltpml_jax.methods import losses
 from ltpml_jax.methods.base import Context, Forward, Method, Pass, Plan
 from ltpml_jax.methods.losses import DBSettings
@@ -159,7 +160,7 @@ class NDLPCarry(NamedTuple):
 
 def init(states: jax.Array, prior: Prior) -> tuple[NDLPShared, jax.Array]:
     """The state, and the table of confidence float [N, C]: uniform over each row's candidates, zero without any."""
-    candidates = ((states == 1) | (states == 2)).astype(jnp.int8)
+    candidates = listed(states).astype(jnp.int8)
     count = candidates.sum(-1, keepdims=True, dtype=jnp.int32)  # whole numbers: no copy of the table as floats
     confidence = (candidates / jnp.maximum(count, 1)).astype(jnp.result_type(float))
     classes = candidates.shape[1]

@@ -29,9 +29,11 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ltpml_jax.label_states import LabelState
+from ltpml_jax.methods import losses
 from ltpml_jax.methods.base import Blocks, Context, Forward, Method, Pass, Plan
 from ltpml_jax.methods.branch import FixedBranch, Offset
-from ltpml_jax.methods.priors import CANDIDATE, HIGHEST_MISSING, NEGATIVE, POSITIVE, UNKNOWN, Prior
+from ltpml_jax.methods.priors import HIGHEST_MISSING, Prior
 from ltpml_jax.methods.settings import BELOW_ONE, SHARE, between, one_of
 
 
@@ -62,13 +64,14 @@ def label_model(prior: Prior, settings: NoiseSettings) -> LabelModel:
     """
     size, seen, q = (jnp.asarray(leaf) for leaf in (prior.train_size, prior.class_count, prior.flip_rate))
     states = jnp.zeros((4, *seen.shape)) if prior.state_count is None else jnp.asarray(prior.state_count)
-    at_random = jnp.minimum(states[UNKNOWN] / size, HIGHEST_MISSING)
-    missing = jnp.where(states[NEGATIVE] > 0, at_random, prior.missing_rate)
+    at_random = jnp.minimum(states[LabelState.UNKNOWN] / size, HIGHEST_MISSING)
+    missing = jnp.where(states[LabelState.NEGATIVE] > 0, at_random, prior.missing_rate)
     if settings.rates == "given":
-        columns = seen * (1 - q) + q * size if prior.state_count is None else states[POSITIVE] + states[CANDIDATE]
+        named = states[LabelState.POSITIVE] + states[LabelState.CANDIDATE]
+        columns = seen * (1 - q) + q * size if prior.state_count is None else named
         q, missing = (jnp.asarray(rate, seen.dtype) for rate in (settings.flip_rate, settings.missing_rate))
         seen = jnp.where(prior.true_counts, seen, (columns - q * size) / (1 - q))
-    r = jnp.where(states[UNKNOWN] > 0, missing, 0.0)
+    r = jnp.where(states[LabelState.UNKNOWN] > 0, missing, 0.0)
     hidden = jnp.where(prior.true_counts, 0.0, r)
     count = jnp.clip(jnp.maximum(seen, prior.count_error) / (1 - hidden), 1, size - 1)
     weight = (size / count) ** settings.weight_exponent
@@ -79,8 +82,8 @@ def label_model(prior: Prior, settings: NoiseSettings) -> LabelModel:
 def _probabilities(states: jax.Array, count: jax.Array, q: jax.Array, r: jax.Array, size: jax.Array) -> jax.Array:
     """P(state | absent) and P(state | present), [2, 4, C]; `states` [4, C]: how many labels have each state."""
     least, zero = 1 / size, jnp.zeros_like(count)
-    positive = jnp.clip(states[POSITIVE] / count, 0, 1 - r)
-    unknown = jnp.clip((states[UNKNOWN] - r * count) / (size - count), 0, 1 - q)
+    positive = jnp.clip(states[LabelState.POSITIVE] / count, 0, 1 - r)
+    unknown = jnp.clip((states[LabelState.UNKNOWN] - r * count) / (size - count), 0, 1 - q)
     present = [zero, jnp.maximum(positive, least), jnp.maximum(1 - r - positive, least), r]
     absent = [jnp.maximum(1 - q - unknown, least), zero, zero + q, jnp.maximum(unknown, least)]
     return jnp.stack([jnp.stack(absent), jnp.stack(present)])
@@ -93,7 +96,7 @@ def _of_states(model: LabelModel, states: jax.Array) -> jax.Array:
 
 def negative_log_likelihood(logits: jax.Array, states: jax.Array, model: LabelModel) -> jax.Array:
     """-log P(state | x) [B, C], of logits [B, C] of P(present | x), and states int8 [B, C] of LabelState."""
-    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    logits = losses.wide(logits)
     absent, present = _of_states(model, states)
     return -jnp.logaddexp(present + jax.nn.log_sigmoid(logits), absent + jax.nn.log_sigmoid(-logits))
 
@@ -143,8 +146,8 @@ def noise_model(settings: NoiseSettings, plan: Plan) -> Method:
     def likelihood(forward: Forward, context: Context, carry: None):
         model: LabelModel = context.shared
         outputs, stats = forward(context.images, None, context.keys.dropout)
-        losses = [negative_log_likelihood(one, context.states, model) for one in jax.tree.leaves(outputs)]
-        loss = sum([(each * model.weight[None]).mean() for each in losses], start=jnp.zeros(()))
+        found = [negative_log_likelihood(one, context.states, model) for one in jax.tree.leaves(outputs)]
+        loss = sum([(each * model.weight[None]).mean() for each in found], start=jnp.zeros(()))
         return loss, (jax.lax.stop_gradient(posterior(headline(outputs), context.states, model)), stats)
 
     return Method(

@@ -9,7 +9,7 @@ Given q, `unbiased_counts` inverts that line and is unbiased. The flip rate q it
 column sums alone (C sums, C + 1 unknowns); what identifies it is the long tail: columns of rare classes hold
 little but flips. `estimate_flip_rate` is the posterior mean of q, flat prior, under S_j ~ Binomial(N, q + (1 - q) pi_j)
 with pi_j log-uniform (an exponential long tail) between two ends that are unknown and averaged over. Its error
-is measured by benchmarks/priors.py; the README has the figures.
+is measured by benchmarks/priors.py; docs/results.md has the figures.
 """
 
 from typing import NamedTuple
@@ -17,12 +17,13 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from ltpml_jax.label_states import LabelState
+
 RATES = 400  # values of q in the scan: finer than its standard error
 FREQUENCIES = 120  # log-spaced class frequencies between 1/N and 1
 LOWEST_END, HIGHEST_START = 0.1, 30  # the tail ends somewhere above 10 % of the images, starts below 30 of them
 ENDS = 8  # choices of either end
 HIGHEST_MISSING = 0.99  # of the estimates of a missing rate
-NEGATIVE, POSITIVE, CANDIDATE, UNKNOWN = range(4)  # of LabelState, which lies a layer above
 
 
 class Prior(NamedTuple):
@@ -94,11 +95,11 @@ def estimated_prior(columns: np.ndarray, n: int, states: np.ndarray | None = Non
     the positives are counted as they stand; where labels are unknown then, some of them are missing positives, by
     `empty`, the number of images without any positive.
     """
-    if states is None or states[CANDIDATE].any():
+    if states is None or states[LabelState.CANDIDATE].any():
         rate = estimate_flip_rate(columns, n)
         counts = np.maximum(unbiased_counts(columns, n, rate), 1)
         return _prior(counts, n, states, flip_rate=rate, count_error=np.sqrt(n * rate / (1 - rate)))
-    missing = estimate_missing_rate(empty / n, columns.sum() / n) if states[UNKNOWN].any() else 0.0
+    missing = estimate_missing_rate(empty / n, columns.sum() / n) if states[LabelState.UNKNOWN].any() else 0.0
     return _prior(columns, n, states, missing_rate=missing)
 
 
@@ -111,9 +112,9 @@ def oracle_prior(columns: np.ndarray, n: int, states: np.ndarray | None = None) 
     """
     if states is None:
         return _prior(columns, n, None, true_counts=True)
-    seen, present = states[POSITIVE].sum() + states[CANDIDATE].sum(), columns.sum()
+    seen, present = states[LabelState.POSITIVE].sum() + states[LabelState.CANDIDATE].sum(), columns.sum()
     flipped, missing = (seen - present) / max(n * len(columns) - present, 1), 1 - seen / max(present, 1)
-    rates = {"flip_rate": flipped} if states[CANDIDATE].any() else {"missing_rate": missing}
+    rates = {"flip_rate": flipped} if states[LabelState.CANDIDATE].any() else {"missing_rate": missing}
     return _prior(
         columns, n, states, true_counts=True, **{name: np.clip(rate, 0, 0.99) for name, rate in rates.items()}
     )

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from ltpml_jax.label_states import listed
 from ltpml_jax.methods import losses
 from ltpml_jax.methods.assume_negative import assume_negative, expected_positives, surplus
 from ltpml_jax.methods.base import Context, Forward, Method, Pass, Plan
@@ -54,7 +55,7 @@ def init(states: jax.Array, prior: Prior, seed: int) -> tuple[RoleShared, RoleRo
     dtype = jnp.result_type(float)
     spread, high = (jax.scipy.special.logit(jnp.asarray(share, dtype)) for share in (WIDEST, OBSERVED))
     draw = jax.random.uniform(jax.random.key(seed), states.shape, dtype, -1, 1)
-    theta = jnp.where((states == 1) | (states == 2), high, spread * draw)
+    theta = jnp.where(listed(states), high, spread * draw)
     zeros = jnp.zeros_like(theta)
     return RoleShared(prior, jnp.int32(0)), RoleRows(theta, zeros, zeros)
 

@@ -51,6 +51,15 @@ def check_regular(path: str | os.PathLike[str]) -> None:
         raise OSError(errno.EINVAL, "it is no regular file")
 
 
+@contextlib.contextmanager
+def writing(what: object, remedy: str = "make room there, and try again") -> Iterator[None]:
+    """An OSError in the block becomes the UserError that `what`, mostly a path, cannot be written, and the remedy."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{what} cannot be written ({error.strerror or error}); {remedy}.") from None
+
+
 def lock(path: Path, wait: bool) -> UnixFileLock:
     """An exclusive lock on a file, to be held by `with`; the kernel frees it however its process ends.
 

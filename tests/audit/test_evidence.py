@@ -5,6 +5,7 @@ import pytest
 
 from ltpml_jax.audit import evidence
 from ltpml_jax.audit.evidence import RunScores
+from ltpml_jax.data import candidates
 from ltpml_jax.errors import UserError
 from ltpml_jax.evaluation.opened import open_run
 from tests.helpers import runs
@@ -48,6 +49,29 @@ def test_the_small_run_says_something_of_every_training_image():
     logits = open_run(runs.finished()).predict([_pixels(records[row]["image"]) for row in (0, 700)])
     np.testing.assert_allclose(found.score[[0, 700]], 1 / (1 + np.exp(-logits)), atol=1e-5)
     assert found.flip_rate == pytest.approx(0.3, abs=0.03) and found.record["dataset"] == "digits_mlt"
+
+
+def test_labels_that_a_run_drew_are_not_drawn_again(monkeypatch):
+    opened = open_run(runs.finished())
+    task = opened.run.task
+    whole = candidates.draw_candidates(
+        task.dataset.train.labels, np.arange(1200), 0.3, opened.config.data.candidate_seed
+    )
+    monkeypatch.setattr(candidates, "draw_candidates", None)
+    np.testing.assert_array_equal(evidence.given_labels(opened), whole)
+
+
+@pytest.mark.parametrize(("unknown", "sizes"), [("candidate", [3, 2]), ("negative", [2, 0]), ("unknown", [2, 0])])
+def test_unknown_labels_count_in_a_set_as_training_took_them(unknown, sizes):
+    given = np.array([[0, 1, 2, 3], [0, 0, 3, 3]], np.int8)
+    assert evidence.set_sizes(given, unknown).tolist() == sizes
+
+
+def test_scores_alone_need_no_training_state():
+    opened = open_run(runs.finished())
+    opened.network = opened.network._replace(method=opened.network.method._replace(beliefs=None))
+    found = evidence.run_scores(opened)
+    assert found.soft is None and found.step == 18 and "state" not in vars(opened)
 
 
 def _pixels(encoded: bytes) -> np.ndarray:

@@ -37,6 +37,7 @@ def test_a_runs_outputs_are_those_behind_its_table():
 def test_evaluation_makes_both_files_for_a_run_that_has_none(tmp_path, capsys):
     """Of a run of an earlier version, whose config lacks a field that there is now."""
     workdir = runs.copy_of_finished(tmp_path)
+    capsys.readouterr()  # what the run printed, where it is the first test of its process that needs it
     before = predictions_file.load(workdir)
     model = (workdir / "model.json").read_bytes()
     for name in ("model.json", "predictions-test.npz"):

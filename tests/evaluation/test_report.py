@@ -3,7 +3,9 @@
 import json
 
 import numpy as np
+import pytest
 
+from ltpml_jax.errors import UserError
 from ltpml_jax.evaluation import report
 
 SCORES = {
@@ -71,3 +73,8 @@ def test_results_are_strict_json_with_undefined_as_null(tmp_path):
 def test_results_of_a_method_without_labels(tmp_path):
     report.save(tmp_path, {"last": SCORES}, {}, "none", {})
     assert json.loads((tmp_path / "results.json").read_text())["corrected_labels"] is None
+
+
+def test_results_that_cannot_be_written_are_one_sentence(tmp_path):
+    with pytest.raises(UserError, match=r"no/results.json cannot be written \(No such file or directory\); make room"):
+        report.save(tmp_path / "no", {"last": SCORES}, {}, "none", {})

@@ -2,6 +2,7 @@ import sys
 
 import pytest
 
+from ltpml_jax.__main__ import COMMANDS
 from tests.helpers import runs
 
 COMPILE = """
@@ -26,3 +27,27 @@ def test_programs_are_kept_for_the_next_process_and_jax_s_own_setting_wins(tmp_p
     assert {path.name for path in own.rglob("*-cache")} == kept
     out, err = start(JAX_COMPILATION_CACHE_DIR=str(other), XDG_CACHE_HOME=str(tmp_path / "unused"))
     assert out.strip() == str(other) and any(other.iterdir()) and not (tmp_path / "unused").exists(), err
+
+
+START = """
+import sys
+from ltpml_jax import cli
+def run(values):
+    import jax
+    print(jax.config.jax_compilation_cache_dir)
+cli.start("some", cli.Command("Some.", lambda values: None, (), run, compiles=sys.argv[1] == "True"), [])
+"""
+
+
+@pytest.mark.processes
+def test_a_command_that_compiles_keeps_its_programs(tmp_path):
+    variables = {"JAX_COMPILATION_CACHE_DIR": "", "XDG_CACHE_HOME": str(tmp_path)}
+    started = [runs.start([sys.executable, "-c", START, str(compiles)], **variables) for compiles in (True, False)]
+    first, other = runs.wait_all(started)
+    assert first.stdout.startswith(f"{tmp_path}/ltpml_jax/compiled/"), first.stderr
+    assert str(tmp_path) not in other.stdout and other.returncode == 0, other.stderr
+
+
+def test_the_commands_that_open_or_train_a_network_compile():
+    compiling = {name for name, command in COMMANDS.items() if command.compiles}
+    assert compiling == {"train", "evaluate", "predict", "preflight", "export", "audit"}

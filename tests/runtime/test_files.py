@@ -54,6 +54,19 @@ def test_a_folder_that_is_missing_is_an_oserror(tmp_path):
         files.write_atomic(tmp_path / "absent" / "file", "")
 
 
+def test_a_block_that_cannot_write_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    place = tmp_path / "file" / "below"
+    with pytest.raises(UserError) as caught, files.writing(place):
+        place.mkdir()
+    assert str(caught.value) == f"{place} cannot be written (Not a directory); make room there, and try again."
+    sentence = r"^The table cannot be written \(full\); give another --out\.$"
+    with pytest.raises(UserError, match=sentence), files.writing("The table", "give another --out"):
+        raise OSError("full")
+    with pytest.raises(KeyError), files.writing(place):
+        raise KeyError
+
+
 CROWD = """
 import sys
 from pathlib import Path

@@ -19,7 +19,7 @@ from etils import epath
 from ltpml_jax.data.labels import LabelState
 from ltpml_jax.data.listing import ListedSplit, Listing
 from ltpml_jax.data.readers import common
-from ltpml_jax.errors import UserError
+from ltpml_jax.errors import UserError, nearest
 
 # Lists of category ids that an image may carry.
 BY_IMAGE = {
@@ -117,7 +117,7 @@ def read_coco(files: Mapping[str, str], images: str, unlisted: str | None = None
     """
     for split in files:
         if split not in common.SPLITS:
-            raise UserError(f"--coco names the split {split!r}; did you mean {common.nearest(split, common.SPLITS)!r}?")
+            raise UserError(f"--coco names the split {split!r}; did you mean {nearest(split, common.SPLITS)!r}?")
     opened = {split: open_file(path) for split, path in files.items()}
     class_names = tuple(dict.fromkeys(name for file in opened.values() for name in file.classes.values()))
     splits, notes = {}, []

@@ -1,9 +1,8 @@
 """What the readers of people's own data share: names of classes, places of images, and the final check of a listing."""
 
-import difflib
 import posixpath
 import unicodedata
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -52,11 +51,6 @@ def mark(states: np.ndarray, rows: np.ndarray, classes: np.ndarray, state: Label
         return int(clash.argmax())
     states[rows, classes] = state
     return None
-
-
-def nearest(word: str, known: Collection[str]) -> str:
-    """The one of `known` (at least one) that is spelled most like `word`."""
-    return difflib.get_close_matches(word, known, n=1, cutoff=0.0)[0]
 
 
 def class_name(name: str) -> str:

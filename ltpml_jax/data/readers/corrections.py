@@ -16,7 +16,7 @@ import numpy as np
 from ltpml_jax.data.labels import LabelState
 from ltpml_jax.data.readers import common, tables, text_table
 from ltpml_jax.data.readers.text_table import Table
-from ltpml_jax.errors import UserError
+from ltpml_jax.errors import UserError, nearest
 
 NEEDED, OPTIONAL = ("id", "class", "state", "was"), ("note", "split")
 _SPELLINGS = tables.SPELLINGS | {state.name.lower(): state for state in LabelState}
@@ -53,7 +53,7 @@ def read(path: str) -> tuple[Table, list[Correction]]:
         raise UserError(f"{path} has no column {missing[0]!r}; corrections have {', '.join(NEEDED)} and perhaps note.")
     strange = next((name for name in table.columns if name not in (*NEEDED, *OPTIONAL)), None)
     if strange is not None:
-        near = common.nearest(strange, (*NEEDED, *OPTIONAL))
+        near = nearest(strange, (*NEEDED, *OPTIONAL))
         raise UserError(f"{path} has a column {strange!r}; call it {near!r} or take it out.")
     texts = {name: table.text(name).to_pylist() for name in table.columns}
     blank = [""] * len(table)
@@ -127,8 +127,8 @@ def _check_row(
     if one.split not in places:
         raise UserError(f"{where}: {name} has no split {one.split!r}; it has {', '.join(places)}.")
     if where:
-        near = common.nearest(one.id, places[one.split])
+        near = nearest(one.id, places[one.split])
         raise UserError(f"{where}: {name} has no image {one.id!r} in {one.split}; did you mean {near!r}?")
     if one.class_ not in classes:
-        near = common.nearest(one.class_, classes)
+        near = nearest(one.class_, classes)
         raise UserError(f"{table.place(one.place)}: {name} has no class {one.class_!r}; did you mean {near!r}?")

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from ltpml_jax.data import streams
-from ltpml_jax.data.labels import LabelState
+from ltpml_jax.data.labels import LabelState, listed
 from ltpml_jax.data.listing import ListedSplit, Listing
 from ltpml_jax.data.streams import Purpose
 from ltpml_jax.errors import UserError
@@ -70,7 +70,7 @@ def assign(states: np.ndarray, sizes: list[int], seed: int) -> np.ndarray:
     filling = _Filling(shuffled, sizes)
     while (filling.left > 0).any():
         label = int(np.where(filling.left > 0, filling.left, np.iinfo(np.int64).max).argmin())
-        rows = np.flatnonzero((homes < 0) & _named(shuffled[:, label]))
+        rows = np.flatnonzero((homes < 0) & listed(shuffled[:, label]))
         homes[rows] = filling.place(label, shuffled[rows])
     homes[homes < 0] = np.repeat(np.arange(len(sizes)), np.maximum(filling.room, 0))[: (homes < 0).sum()]
     result = np.empty_like(homes)
@@ -119,10 +119,6 @@ class _Filling:
         return max(
             (home for home, room in enumerate(self.room) if room > 0), key=lambda home: (wanted[home], self.room[home])
         )
-
-
-def _named(states: np.ndarray) -> np.ndarray:
-    return (states == LabelState.POSITIVE) | (states == LabelState.CANDIDATE)
 
 
 def _weights(states: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ from ltpml_jax.data.listing import ListedSplit, Listing
 from ltpml_jax.data.readers import common, text_table
 from ltpml_jax.data.readers.list_columns import COLUMNS, fill, read_lists
 from ltpml_jax.data.readers.text_table import Table
-from ltpml_jax.errors import UserError
+from ltpml_jax.errors import UserError, nearest
 
 PATHS = ("path", "filename", "file_name", "image", "image_name", "Path", "ImageID")
 _ABOUT_IMAGE = ("path", "id", "split", "annotator")
@@ -89,7 +89,7 @@ def _labels(table: Table, unlisted: str | None, minus_one: str | None) -> tuple[
     strange = [name for name in others if name not in COLUMNS]
     if len(strange) < len(others):  # columns of lists
         for name in strange:
-            near = common.nearest(name, [*COLUMNS, *_ABOUT_IMAGE])
+            near = nearest(name, [*COLUMNS, *_ABOUT_IMAGE])
             raise UserError(
                 f"{table.path} has lists of classes and a column {name!r}; call it {near!r} or take it out."
             )
@@ -185,7 +185,7 @@ def _homes(table: Table) -> np.ndarray:
     wrong = np.array([value not in common.SPLITS for value in values])[cells.indices]
     if wrong.any():
         row, value = int(wrong.argmax()), cells[int(wrong.argmax())].as_py()
-        near = common.nearest(value, common.SPLITS)
+        near = nearest(value, common.SPLITS)
         raise UserError(
             f"{table.place(row)} is in the split {value!r}; call it one of {', '.join(common.SPLITS)} ({near}?)."
         )

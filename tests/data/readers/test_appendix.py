@@ -11,6 +11,7 @@ from ltpml_jax.data.labels import class_counts, class_groups
 from ltpml_jax.data.readers import appendix
 from ltpml_jax.errors import UserError
 from tests.helpers import trees
+from tests.helpers.pickles import attack
 
 TRAIN = "VOCdevkit/VOC2012/JPEGImages/a.jpg 1 0\r\nVOCdevkit/VOC2012/JPEGImages/b.jpg 2\r\n"
 TEST = "VOCdevkit/VOC2007/JPEGImages/c.jpg 0"
@@ -134,19 +135,14 @@ def test_pickles_that_differ_are_noted_with_their_classes(lists, images):
     assert frequency == "class_freq.pkl differs from the training list, which is used: cat 5, counted 1"
 
 
-class Attack:
-    def __reduce__(self):
-        import os
-
-        return os.system, ("touch /tmp/attacked",)
-
-
 @pytest.mark.parametrize("name", ["class_split.pkl", "class_freq.pkl"])
-@pytest.mark.parametrize("content", [pickle.dumps(Attack()), pickle.dumps(SPLIT)[:-9], b"", pickle.dumps([1, 2])])
-def test_pickles_that_cannot_be_trusted_stop_it_and_may_be_deleted(lists, images, name, content):
-    (lists / name).write_bytes(content)
+@pytest.mark.parametrize("content", [attack, pickle.dumps(SPLIT)[:-9], b"", pickle.dumps([1, 2])])
+def test_pickles_that_cannot_be_trusted_stop_it_and_may_be_deleted(lists, images, tmp_path, name, content):
+    canary = tmp_path / "canary"
+    (lists / name).write_bytes(pickle.dumps(attack(canary)) if content is attack else content)
     with pytest.raises(UserError, match=rf"{name}.*elete it: it is only compared"):
         read(lists, images)
+    assert not canary.exists()
     (lists / name).unlink()
     read(lists, images)
 
@@ -191,18 +187,20 @@ def test_paths_of_nus_wide_may_have_backslashes(nus):
     ("content", "message"),
     [
         (None, "no class_split.pkl with the lists; no rule says"),
-        (Attack(), "class_split.pkl .*copy it again, because no rule"),
+        (attack, "class_split.pkl .*copy it again, because no rule"),
         ({"head": {2}, "middle": {0}, "tail": set()}, "does not put each of 3 classes into head, middle or tail"),
         ({"head": {2, 1}, "middle": {0}, "tail": {1}}, "does not put each"),
         ({"head": {2}, "middle": {0}, "tail": {1, 7}}, "does not put each"),
         ({"head": {2}, "middle": {0}, "rest": {1}}, "does not put each"),
     ],
 )
-def test_groups_of_nus_wide_cannot_be_done_without(nus, content, message):
+def test_groups_of_nus_wide_cannot_be_done_without(nus, tmp_path, content, message):
+    canary = tmp_path / "canary"
     if content is not None:
-        dump(nus / "appendix/nuswide/class_split.pkl", content)
+        dump(nus / "appendix/nuswide/class_split.pkl", attack(canary) if content is attack else content)
     with pytest.raises(UserError, match=f"(?i){message}"):
         read(nus / "appendix", nus / "data", "nuswide_lt")
+    assert not canary.exists()
 
 
 needs_reference = pytest.mark.skipif(not trees.REFERENCE.exists(), reason="the published lists are not here")

@@ -1,6 +1,5 @@
 """The published pickles, where hostile: refused at once, in one sentence with one remedy."""
 
-import os
 import pickle
 
 import numpy as np
@@ -9,14 +8,10 @@ from etils import epath
 
 from ltpml_jax.data.readers import published_pickles
 from ltpml_jax.errors import UserError
+from tests.helpers.pickles import attack
 
 NAMES, COUNTS = ("a", "b", "c"), np.array([1.0, 1.0, 1.0])
 GROUPS = ("head", "middle", "tail")
-
-
-class Attack:
-    def __reduce__(self):
-        return os.system, ("touch /tmp/attacked",)
 
 
 def refused(folder, name: str, content: object, needed: bool) -> str:
@@ -32,7 +27,9 @@ def refused(folder, name: str, content: object, needed: bool) -> str:
 
 @pytest.mark.parametrize("needed", [True, False])
 def test_a_refusal_has_one_remedy(tmp_path, needed):
-    assert "system" in refused(tmp_path, "class_split.pkl", Attack(), needed)
+    canary = tmp_path / "canary"
+    assert "system" in refused(tmp_path, "class_split.pkl", attack(canary), needed)
+    assert not canary.exists()
     refused(tmp_path, "class_split.pkl", pickle.dumps({"head": {0}})[:-3], needed)
     refused(tmp_path, "class_split.pkl", {"head": {0}}, needed)
 
