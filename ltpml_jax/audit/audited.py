@@ -8,6 +8,42 @@ import numpy as np
 
 from ltpml_jax.audit import belief, entries, evidence, exports, page, pictures
 from ltpml_jax.audit.exports import Audit
+from ltpml_jax.runtime import result_folder
+
+PAGE = "html"
+
+
+def audit_runs(
+    workdirs: Sequence[str | Path],
+    out: str | Path,
+    *,
+    data_dir: str = "",
+    form: str = "combined",
+    top: int = 500,
+    per_class: int = 20,
+    every_image: bool = False,
+    wanted: Collection[str] = (PAGE, *exports.EXPORTS),
+) -> Audit:
+    """Rank the labels that runs distrust and write them to a folder, as `ltpml audit` (docs/audit.md).
+
+    Args:
+        workdirs: of runs on the same labels, such as those of K folds.
+        out: the folder; an audit that is there is replaced.
+        data_dir: where the dataset lies now, if it was moved.
+        form: what ranks, a key of belief.FORMS.
+        top: entries of each list; per_class: of each class in each list, also beyond `top`.
+        every_image: write the bytes of all images instead of those of the listed entries.
+        wanted: the page (html) and files for other tools.
+
+    Raises UserError as `evidence.collect`, for labels that an export cannot keep, and where `out` is something else or
+    cannot be written.
+    """
+    out = Path(out)
+    result_folder.check(out, entries.MARK)
+    audit = gather([Path(path) for path in workdirs], data_dir, form, top, per_class, out)
+    check(audit, wanted)
+    with result_folder.written(out, entries.MARK) as scratch:
+        return write(audit, scratch, every_image, wanted)
 
 
 def gather(workdirs: Sequence[Path], data_dir: str, form: str, top: int, per_class: int, home: Path) -> Audit:
@@ -41,7 +77,7 @@ def write(audit: Audit, folder: Path, every_image: bool, wanted: Collection[str]
     for name, export in exports.EXPORTS.items():
         if name in wanted:
             export(audit, folder)
-    if "html" in wanted:
+    if PAGE in wanted:
         text = page.render(audit.entries, audit.pictures, audit.summary)
         (folder / "index.html").write_text(text, encoding="utf-8")
     entries.write_summary(folder, audit.summary)

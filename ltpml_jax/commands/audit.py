@@ -49,19 +49,19 @@ def problems(values: Any) -> list[str]:
 def run(values: Any) -> None:
     """Write the audit and print what is in it."""
     from ltpml_jax.audit import audited
-    from ltpml_jax.audit.entries import MARK
-    from ltpml_jax.runtime import result_folder
 
-    out = Path(values.out)
-    result_folder.check(out, MARK)
-    audit = audited.gather(
-        [Path(path) for path in values.workdir], values.data_dir, values.belief, values.top, values.per_class, out
+    audit = audited.audit_runs(
+        values.workdir,
+        values.out,
+        data_dir=values.data_dir,
+        form=values.belief,
+        top=values.top,
+        per_class=values.per_class,
+        every_image=values.images == "all",
+        wanted=values.exports,
     )
-    audited.check(audit, values.exports)
-    with result_folder.written(out, MARK) as scratch:
-        audited.write(audit, scratch, values.images == "all", values.exports)
     print(audited.text(audit.summary))
-    print(f"Written to {out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
+    print(f"Written to {values.out}: {', '.join(sorted(path.name for path in Path(values.out).iterdir()))}")
 
 
 COMMAND = Command(

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+import ltpml_jax
 from ltpml_jax import cli
 from ltpml_jax.commands import audit
 from ltpml_jax.errors import UserError
@@ -38,3 +39,13 @@ def test_wrong_commands_are_one_sentence(tmp_path):
     with pytest.raises(UserError, match="There is no run in nowhere"):
         call("--workdir=nowhere", f"--out={tmp_path}/x")
     assert [path.name for path in tmp_path.iterdir()] == ["something"]
+
+
+def test_the_notebook_s_audit_is_the_command_s(tmp_path):
+    (tmp_path / "something").write_text("")
+    with pytest.raises(UserError, match="exists and is no audit"):
+        ltpml_jax.audit_runs([runs.finished()], tmp_path)
+    found = ltpml_jax.audit_runs([runs.finished()], tmp_path / "audit", top=3, per_class=0, wanted=("csv",))
+    names = {path.name for path in (tmp_path / "audit").iterdir()}
+    assert {"labels.csv", "entries.csv", "summary.json"} <= names and "index.html" not in names
+    assert len(found.entries) == len((tmp_path / "audit" / "entries.csv").read_text().splitlines()) - 1 == 9
