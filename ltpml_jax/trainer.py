@@ -35,7 +35,7 @@ from ltpml_jax.experiment import (
 from ltpml_jax.methods.base import Method
 from ltpml_jax.methods.settings import Config
 from ltpml_jax.models.pretrained import check_weights
-from ltpml_jax.runtime import checkpoints, preemption, processes, watchdog
+from ltpml_jax.runtime import checkpoints, metrics_log, preemption, processes, watchdog
 from ltpml_jax.runtime.files import sole_run
 from ltpml_jax.runtime.metrics_log import MetricsLog
 from ltpml_jax.runtime.progress import Progress
@@ -61,8 +61,8 @@ def train(config: Config, workdir: str | Path, method: Method | None = None) -> 
         method: a Method of one's own, in place of the one that config.method.name chooses.
 
     Where the run has several processes, all call it alike. Raises UserError for what the user can fix (a wrong field, a
-    foreign directory, a loss that is not finite, ...), and PreemptedError where SIGTERM stopped it; the same call
-    resumes it then.
+    foreign directory, a loss that is not finite, ...; lost lines of metrics.jsonl after the end), and PreemptedError
+    where SIGTERM stopped it; the same call resumes it then.
     """
     workdir = Path(workdir)
     if method is not None:
@@ -77,7 +77,15 @@ def train(config: Config, workdir: str | Path, method: Method | None = None) -> 
             announce(run)
             take_steps(run, manager, state, iterator)
             iterator.close()
-            return conclude(run, manager)
+            scores = conclude(run, manager)
+    processes.together(lambda: check_records(run) if processes.is_first() else None)
+    return scores
+
+
+def check_records(run: Experiment) -> None:
+    """Raise UserError where metrics.jsonl lacks records of the finished run; nothing of its results depends on them."""
+    per_epoch = run.task.steps_per_epoch
+    metrics_log.check_whole(run.workdir, run.config.train.epochs * per_epoch, per_epoch)
 
 
 def _prepare(config: Config, workdir: Path, method: Method | None) -> Experiment:
@@ -157,6 +165,9 @@ def take_steps(run: Experiment, manager: ocp.CheckpointManager, state: TrainStat
     """
     step, per_epoch = int(state.step), run.task.steps_per_epoch
     with contextlib.closing(MetricsLog(run.workdir, step, writes=processes.is_first())) as records:
+        sentence = metrics_log.lost(run.workdir, step, per_epoch) if processes.is_first() else ""
+        if sentence:
+            log.warning("WARNING: %s", sentence)
         if step and step % per_epoch == 0 and unsummed(records, step):  # SIGTERM came in its validation
             manager.delete(step)
             end_epoch(run, manager, records, state, iterator)

@@ -47,7 +47,7 @@ def saved_config(workdir: Path) -> Config:
         return completed(from_json(path.read_text()))
     except OSError:
         raise UserError(f"There is no run in {workdir} ({path} is missing); give the --workdir of a run.") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UserError(f"{path} is not the JSON of a config; restore it, or start in another --workdir.") from None
 
 

@@ -68,15 +68,18 @@ def test_a_recipe_s_own_settings_are_few():
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_full_size_step_keeps_the_shapes_of_its_state(name):
-    """ResNet-50 at 224 pixels, batch 32, traced and not run."""
+def test_the_full_size_network_is_the_published_one(name):
     module, classes = RECIPES[name]
     run = assembled(module.get_config(), 1000, classes, jax.devices()[:1])
-    backbone = run.shapes.params["backbone"]
-    assert backbone["layer4"][2]["conv3"]["kernel"].shape == (1, 1, 512, 2048)
+    assert run.shapes.params["backbone"]["layer4"][2]["conv3"]["kernel"].shape == (1, 1, 512, 2048)
+    assert run.shapes.rows.shape == (1024, classes)
+
+
+def test_the_full_size_step_keeps_the_shapes_of_its_state():
+    """ResNet-50 at 224 pixels, batch 32, 20 classes, traced and not run."""
+    run = assembled(voc_mlt.get_config(), 1000, 20, jax.devices()[:1])
     new, metrics = jax.eval_shape(compile_step(run), run.shapes, random_batch(run, 0))
     assert jax.tree.map(described, new) == jax.tree.map(described, run.shapes)
-    assert new.rows.shape == (1024, classes)
     assert metrics["loss"].shape == metrics["loss_pass2"].shape == ()
 
 
@@ -92,7 +95,7 @@ def test_two_steps_of_every_recipe_at_reduced_size(name, argument, tmp_path):
     config = module.get_config(argument)
     config.update_from_flattened_dict({
         "data.dir": str(trees.prepared(tmp_path, name, classes)),
-        "data.image_size": 32, "data.batch_size": 16, "model.backbone": "resnet18", "model.pretrained": "",
+        "data.image_size": 32, "data.batch_size": 16, "model.backbone": "resnet_small", "model.pretrained": "",
     })  # fmt: skip
     run = build_experiment(config, tmp_path, make_mesh(jax.devices()[:1]), pretrained=True)
     state, step, losses = fresh_state(run), compile_step(run), []

@@ -17,6 +17,7 @@ from jax.sharding import SingleDeviceSharding
 
 from ltpml_jax import trainer
 from ltpml_jax.data import loader
+from ltpml_jax.errors import UserError
 from ltpml_jax.runtime import files, preemption
 from tests.helpers import runs, session
 
@@ -235,3 +236,38 @@ def test_a_finished_run_only_prints_its_table_again(uninterrupted, tmp_path, cap
     trainer.train(runs.config(train__checkpoint_every=EVERY, train__devices=1), workdir)
     assert capsys.readouterr().out.startswith("ndlp (estimated) on digits_mlt, partial rate 0.3: 1000 test images")
     assert_same(workdir, uninterrupted)
+
+
+def test_lost_records_of_a_finished_run_are_named_after_all_is_done(tmp_path, capsys):
+    workdir = runs.copy_of_finished(tmp_path)
+    path = workdir / "metrics.jsonl"
+    whole, table = path.read_text(), (workdir / "results.json").read_bytes()
+    path.write_text("".join(whole.splitlines(keepends=True)[:8]))
+    (workdir / "results.json").unlink()
+    config = runs.config(train__checkpoint_every=4)
+    with pytest.raises(UserError, match=r"lost the records of 10 of 18 steps \(from 9 to 18\) and the summaries of 1"):
+        trainer.train(config, workdir)
+    assert (workdir / "results.json").read_bytes() == table and "mAP Total" in capsys.readouterr().out
+    path.write_text(whole)
+    trainer.train(config, workdir)
+    assert path.read_text() == whole
+    path.unlink()
+    trainer.train(config, workdir)
+    assert [line["records_begin_at"] for line in runs.lines(workdir)[:1]] == [19]
+
+
+@pytest.mark.processes
+def test_lost_records_are_noticed_when_a_run_is_resumed_and_when_it_is_evaluated(tmp_path):
+    workdir = runs.copy_of_finished(tmp_path)
+    shutil.rmtree(workdir / "checkpoints" / "18")
+    path = workdir / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:3] + lines[5:]))
+    evaluated = runs.call([*runs.python("evaluate"), f"--workdir={workdir}"])
+    assert "mAP Total" in evaluated.stdout
+    assert "lost the records of 2 of 16 steps (from 4 to 5);" in runs.sentence(evaluated)
+    resumed = runs.call(runs.command(workdir, train__checkpoint_every=4))
+    warning, *_ = (line for line in resumed.stderr.splitlines() if "WARNING" in line)
+    assert "lost the records of 2 of 16 steps (from 4 to 5);" in warning
+    assert resumed.returncode == 2 and "mAP Total" in resumed.stdout
+    assert "lost the records of 2 of 18 steps (from 4 to 5);" in resumed.stderr.splitlines()[-1]

@@ -58,7 +58,7 @@ def test_a_folder_that_cannot_be_is_refused(tmp_path):
             check_workdir(default_config(), workdir)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "3", '"text"', "null", "\x00\x00"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", '"text"', "null", "\x00\x00", "[" * 100_000])
 def test_a_damaged_config_is_named(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(UserError, match="config.json is not the JSON of a config; restore it"):

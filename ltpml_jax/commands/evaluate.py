@@ -18,7 +18,10 @@ def define(values: flags.FlagValues) -> None:
 
 
 def run(values: Any) -> None:
-    """Print the run's table from its checkpoints, and write what later commands read, where that is wanted."""
+    """Print the run's table from its checkpoints, and write what later commands read, where that is wanted.
+
+    Raises UserError for a run that cannot be opened and, in the end, for lost lines of metrics.jsonl.
+    """
     from ltpml_jax.config import validate
     from ltpml_jax.workdir import saved_config
 
@@ -31,7 +34,7 @@ def run(values: Any) -> None:
 
     from ltpml_jax.evaluation import model_file, outcome
     from ltpml_jax.experiment import build_experiment
-    from ltpml_jax.runtime import checkpoints
+    from ltpml_jax.runtime import checkpoints, metrics_log
     from ltpml_jax.runtime.files import sole_run
     from ltpml_jax.state import make_mesh
 
@@ -44,6 +47,7 @@ def run(values: Any) -> None:
         with sole_run(workdir):  # a run that is at work there writes them itself
             model_file.save(opened)
             outcome.keep_outputs(opened, found)
+    metrics_log.check_whole(workdir, found.step, opened.task.steps_per_epoch)
 
 
 COMMAND = Command("Print the table of a run again, from its checkpoints.", define, ("workdir",), run, compiles=True)

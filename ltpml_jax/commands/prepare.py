@@ -136,10 +136,16 @@ def _from_labels(values: Any) -> "Written":
 
 def _listing(values: Any) -> "Listing":
     """The images and labels of the one source that the flags name."""
+    from etils import epath
+
     from ltpml_jax.data.labels import LabelState
     from ltpml_jax.data.readers import appendix, coco, label_studio, tables, voc
+    from ltpml_jax.data.writing import locations
 
     images = os.path.expanduser(values.images)
+    locations.check_reachable(images)
+    if images and not epath.Path(images).is_dir():
+        raise UserError(f"There is no folder --images={values.images}; name the one that the labels' paths begin in.")
     if values.csv:
         return tables.read_table(os.path.expanduser(values.csv), images, values.unlisted, values.minus_one)
     if values.coco:

@@ -38,11 +38,13 @@ def start(values: Any, check: bool) -> None:
     validate(config)
     from ltpml_jax import trainer
     from ltpml_jax.commands import preflight_report
-    from ltpml_jax.runtime import processes, watchdog
+    from ltpml_jax.runtime import processes, screen, watchdog
 
     limits = config.train.start_limit, config.train.step_limit
     silence = min(max(limits[1] / 5, 10), 60) if limits[1] else 100  # seconds; 100 is JAX's own
-    with _ending():
+    number, count = processes.expected()
+    noise = workdir / (f"{number}.{screen.FILE}" if count > 1 else screen.FILE)
+    with contextlib.nullcontext() if check else screen.libraries_to(noise), _ending():
         if values.multihost:
             processes.join(True, limits[0], silence)
         with watchdog.watching(workdir, *processes.expected(), *limits):

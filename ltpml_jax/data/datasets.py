@@ -11,7 +11,9 @@ from etils import epath
 
 from ltpml_jax.data import prepared
 from ltpml_jax.data.digits_mlt import EMBEDDED, VERSION
+from ltpml_jax.data.readers.appendix import SOURCES
 from ltpml_jax.data.records import Records, Split
+from ltpml_jax.data.writing.locations import is_remote
 from ltpml_jax.errors import UserError, nearest
 
 
@@ -49,6 +51,8 @@ def load(name: str, data_dir: str) -> Dataset:
 
 def _built(name: str, data_dir: str) -> epath.Path:
     """The folder of an embedded dataset, which is built there where it is missing."""
+    if is_remote(data_dir):
+        raise UserError(f"{name} is built in a folder of this machine, not in {data_dir!r}; name one.")
     folder = Path(data_dir).expanduser() / name / VERSION
     if not (folder / prepared.METADATA).exists():
         from ltpml_jax.data.writing import embedded  # and with it TFDS
@@ -62,9 +66,14 @@ def _built(name: str, data_dir: str) -> epath.Path:
 
 def _unknown(name: str, data_dir: str) -> str:
     """The sentence on a name that is neither embedded nor prepared: the nearest one, and how to make it."""
+    if name in SOURCES:
+        return (
+            f"The dataset {name!r} is not prepared in {data_dir}; run `ltpml prepare --dataset={name} --appendix=LISTS "
+            "--images=IMAGES`, or name its folder in config.data.dir."
+        )
     root = prepared.folder_of(name, data_dir).parent.parent
     there = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.exists() else []
-    known = [*EMBEDDED, *there]
+    known = [*EMBEDDED, *SOURCES, *there]
     near = nearest(name, known)
     return (
         f"There is no dataset {name!r} in {data_dir}; did you mean {near!r}? "

@@ -9,7 +9,6 @@ import hashlib
 import json
 import re
 import shlex
-import stat
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from safetensors.numpy import save_file
 from ltpml_jax.data.labels import LabelState, blocks
 from ltpml_jax.data.writing.locations import check_reachable, is_remote, measure
 from ltpml_jax.errors import UserError
-from ltpml_jax.runtime.files import cache_home, replacing
+from ltpml_jax.runtime.files import cache_home, check_regular, replacing
 
 SUFFIX = ".safetensors"
 _KEY = "ltpml_jax"  # one entry, as safetensors writes several in an order of chance
@@ -54,13 +53,13 @@ def save(path: epath.PathLike, table: np.ndarray, origin: dict[str, Any]) -> Man
     Raises:
         UserError: the name does not end in .safetensors, or the file cannot be written.
     """
+    check_reachable(path)
     path = epath.Path(path).expanduser()
     if path.suffix != SUFFIX:
         raise UserError(f"{path} does not end in {SUFFIX}; give the manifest a name that does.")
     table = np.ascontiguousarray(table, np.int8)
     found = Manifest(table, json.loads(_json(origin)), digest(table))
     entry = _json({"origin": origin, "sha256": _checksum(found)})
-    check_reachable(path)
     try:
         with replacing(_cache() / path.name if is_remote(path) else Path(path)) as scratch:
             scratch.touch()
@@ -81,6 +80,7 @@ def load(path: epath.PathLike) -> Manifest:
     Raises:
         UserError: the file is missing, is no regular file, no manifest or one of an earlier version, or is damaged.
     """
+    check_reachable(path)
     file = _local(epath.Path(path).expanduser())
     try:
         table, entry = _parts(file)
@@ -138,7 +138,6 @@ def _local(path: epath.Path) -> Path:
     """The file on this machine: the path itself, or a copy that is made once for a file that is elsewhere."""
     if not is_remote(path):
         return _regular(Path(path))
-    check_reachable(path)
     found = measure(path)
     if found.size < 0:
         raise UserError(f"The manifest {path} cannot be read (there is no such file); {_MAKE}.")
@@ -152,12 +151,11 @@ def _local(path: epath.Path) -> Path:
 def _regular(path: Path) -> Path:
     """The path itself; UserError where it is no regular file, or a manifest of an earlier version."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # reading a device or a pipe might never end
-            raise OSError("it is no regular file")
+        check_regular(path)
         with open(path, "rb") as file:
             beginning = file.read(4)
     except OSError as error:
-        raise UserError(f"The manifest {path} cannot be read ({error}); {_MAKE}.") from None
+        raise UserError(f"The manifest {path} cannot be read ({error.strerror}); {_MAKE}.") from None
     if beginning == b"PK\x03\x04":
         raise UserError(
             f"{path} is an .npz file, as earlier versions wrote manifests; make it anew with `{_command(path)}`."

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from ltpml_jax.data.labels import GROUPS, LabelState
+from ltpml_jax.data import metadata_form
+from ltpml_jax.data.labels import GROUPS, LabelState, blocks
 from ltpml_jax.data.writing.locations import check_reachable, is_remote, measure
 from ltpml_jax.errors import UserError
 from ltpml_jax.runtime.files import cache_home
@@ -49,7 +50,8 @@ class Prepared:
 
 
 def folder_of(name: str, data_dir: epath.PathLike) -> epath.Path:
-    """Where the dataset `name` lies below `data_dir`."""
+    """Where the dataset `name` lies below `data_dir`; UserError where no path from here leads there."""
+    check_reachable(data_dir)
     return epath.Path(data_dir).expanduser() / DATASET / name / VERSION
 
 
@@ -82,8 +84,8 @@ def open_folder(folder: epath.PathLike, remedy: str = _REMEDY) -> Prepared:
         folder = cached(folder, metadata)
     try:
         return _open(folder, metadata)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(_damaged(folder, str(error), remedy)) from error
+    except Exception as error:  # np.load raises EOFError, SyntaxError and more, of a header that is none
+        raise UserError(_damaged(folder, str(error) or type(error).__name__, remedy)) from error
 
 
 def _read_metadata(folder: epath.Path, remedy: str) -> dict[str, Any]:
@@ -93,13 +95,16 @@ def _read_metadata(folder: epath.Path, remedy: str) -> dict[str, Any]:
         raise UserError(_damaged(folder, f"{METADATA}: {error}", remedy)) from error
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
         raise UserError(_damaged(folder, f"{METADATA} is not of format {FORMAT}", remedy))
+    odd = metadata_form.misfit(metadata)
+    if odd:
+        raise UserError(_damaged(folder, f"{METADATA}: {odd}", remedy))
     return metadata
 
 
 def _open(folder: epath.Path, metadata: dict[str, Any]) -> Prepared:
     names = tuple(metadata["classes"])
     for file, size in metadata["files"].items():
-        found = measure(folder / file).size if Path(file).name == file else -1
+        found = measure(folder / file).size
         if found != size:
             raise ValueError(f"{file} has {found} bytes, not {size}")
     for file, digest in metadata.get("sha256", {}).items():  # an embedded dataset's, which are small
@@ -110,8 +115,8 @@ def _open(folder: epath.Path, metadata: dict[str, Any]) -> Prepared:
         expected = (metadata["splits"][split]["images"], len(names))
         if table.shape != expected or table.dtype != np.int8:
             raise ValueError(f"{labels_file(split)} is {table.dtype} {table.shape}, not int8 {expected}")
-    if not {"train", "test"} <= states.keys():
-        raise ValueError(f"{METADATA} names the splits {', '.join(states)} only")
+        if any((table[part].view(np.uint8) > LabelState.UNKNOWN).any() for part in blocks(*table.shape)):
+            raise ValueError(f"{labels_file(split)} holds what is no state of a label")
     groups = {group: np.isin(np.arange(len(names)), metadata["groups"][group]) for group in GROUPS}
     return Prepared(folder, names, groups, states, metadata)
 

@@ -60,5 +60,5 @@ def load(workdir: Path) -> tuple[dict[str, Any], int]:
         return dict(record["thresholds"]), int(record["step"])
     except OSError:
         raise UserError(f"There is no {FILE} in {workdir}; {MAKE.format(workdir)}.") from None
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}); {MAKE.format(workdir)}.") from None

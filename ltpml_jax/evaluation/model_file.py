@@ -101,7 +101,7 @@ def load(workdir: Path) -> ModelFile:
         raise UserError(f"{path} is not a {FILE} of format {FORMAT}; {MAKE.format(workdir)}.")
     try:
         return _read(record)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise UserError(f"{path} is damaged: {what}; {MAKE.format(workdir)}.") from None
 

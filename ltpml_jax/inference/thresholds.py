@@ -8,6 +8,7 @@ import numpy as np
 
 from ltpml_jax.errors import UserError
 from ltpml_jax.evaluation import expected_thresholds
+from ltpml_jax.runtime.files import check_regular
 
 EXPECTED = "expected"
 FORM = f"a JSON object of a threshold for each class, or --threshold={EXPECTED}|0.5"
@@ -47,6 +48,7 @@ def decide(text: str, class_names: tuple[str, ...], workdir: Path, step: int) ->
 
 def _of_file(path: Path, class_names: tuple[str, ...]) -> np.ndarray:
     try:
+        check_regular(path)
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"The thresholds {path} cannot be read ({error}); give {FORM}.") from None
@@ -62,7 +64,7 @@ def _values(content: dict[str, Any], class_names: tuple[str, ...], path: Path) -
         raise UserError(f"In the thresholds {path}, {odd[0]!r} {what}; give {FORM}.")
     try:
         values = np.array([float(content[name]) for name in class_names])
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise UserError(f"The thresholds {path} hold something else than numbers; give {FORM}.") from None
     return _checked(values, str(path))
 

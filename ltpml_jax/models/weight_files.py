@@ -1,7 +1,6 @@
 """Files of named arrays, at a path or on the Hugging Face hub: safetensors, and torch checkpoints without torch."""
 
 import hashlib
-import stat
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from safetensors.numpy import load_file
 
 from ltpml_jax.errors import UserError
 from ltpml_jax.models import torch_files
+from ltpml_jax.runtime.files import check_regular
 
 
 def read(path: Path) -> tuple[dict[str, np.ndarray], str]:
@@ -19,8 +19,7 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], str]:
         UserError: the file cannot be read, or is of neither format, or is damaged, or is no regular file.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # /dev/zero, for one, has no end
-            raise OSError(0, "it is no regular file")
+        check_regular(path)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             file.seek(0)
@@ -42,6 +41,7 @@ def _safetensors(path: Path) -> dict[str, np.ndarray]:
         raise UserError(message) from error
 
 
+_CONNECT = 4.0  # seconds that the hub may take to answer a first time
 PREFIX = "hf:"
 DEFAULT_FILE = "model.safetensors"  # timm's and transformers' name for a repository's weights
 
@@ -77,6 +77,7 @@ def _download(text: str, repository: str, file: str) -> Path:
 
     logging.set_verbosity_error()  # it warns of every attempt; the error below says what came of them
     try:
+        _check_hub(repository, file)
         return Path(hf_hub_download(repository, file))
     # Beside its own errors the library lets its HTTP client's through, and that client changes between versions.
     except Exception as error:
@@ -87,13 +88,32 @@ def _download(text: str, repository: str, file: str) -> Path:
         ) from error
 
 
+def _check_hub(repository: str, file: str) -> None:
+    """Raise ConnectionError where the hub cannot be reached for a file that is not in the cache.
+
+    The library would ask six times for that, over half a minute; all else that may be wrong is for it to find.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(repository, file), str):
+        return
+    try:
+        get_hf_file_metadata(hf_hub_url(repository, file), timeout=_CONNECT)
+    except Exception as error:
+        if type(error).__name__ in ("ConnectError", "ConnectTimeout"):  # httpx's, and of what took its place
+            raise ConnectionError from error
+
+
 def _reason(error: Exception) -> str:
     from huggingface_hub import errors
 
     reasons = (  # the first that fits: the classes inherit from each other
         (errors.GatedRepoError, "the repository gives access on request only: ask on its page, then set HF_TOKEN"),
         (errors.RepositoryNotFoundError, "no such repository, or a private one: then set HF_TOKEN"),
-        (errors.LocalEntryNotFoundError, "the hub cannot be reached, and the file is not in the cache"),
+        (
+            (errors.LocalEntryNotFoundError, ConnectionError),
+            "the hub cannot be reached, and the file is not in the cache",
+        ),
         (errors.EntryNotFoundError, "the repository has no such file"),
         (Exception, " ".join(str(error).split()) or type(error).__name__),
     )

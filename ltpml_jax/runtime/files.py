@@ -1,7 +1,9 @@
 """Files that other processes see whole or not at all, and locks that end with the process that holds them."""
 
 import contextlib
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -41,6 +43,12 @@ def write_atomic(path: AnyPath, data: str | bytes) -> None:
     """Write a file whole or not at all, text as UTF-8; OSError where that cannot be."""
     with replacing(path) as scratch:
         scratch.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def check_regular(path: str | os.PathLike[str]) -> None:
+    """OSError where there is no file, or no regular one: /dev/zero never ends, and a pipe may never begin."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file")
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ speed goes to TensorBoard and to the progress line.
 
 import json
 import math
+import operator
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,23 @@ from ltpml_jax.runtime.files import write_atomic
 
 FILE = "metrics.jsonl"
 EVENTS = "tensorboard"
+_BEGINS = "records_begin_at"  # in the first line of a file that takes the place of one that was deleted
 
 
 class MetricsLog:
     """Appends to a run's records; starts by cutting off what lies after the checkpoint that is resumed."""
 
     def __init__(self, workdir: Path, step: int, writes: bool = True) -> None:
-        """Continue after `step` steps; 0 begins anew. Where it does not write, another process does."""
+        """Continue after `step` steps; 0 begins anew. Where it does not write, another process does.
+
+        A file that was deleted begins with a line that says so, so that `lost` asks for nothing before it.
+        """
         self.path, self.events = workdir / FILE, None
         if not writes:
             return
-        write_atomic(self.path, "".join(kept_lines(self.path, step)))
+        deleted = step > 0 and not self.path.exists()
+        beginning = [json.dumps({"step": step, "epoch": None, _BEGINS: step + 1}) + "\n"] if deleted else []
+        write_atomic(self.path, "".join(beginning + kept_lines(self.path, step)))
         self.events = event_writer(workdir / EVENTS, step + 1)
 
     def write(self, lines: list[dict[str, Any]]) -> None:
@@ -94,15 +101,43 @@ def kept_lines(path: Path, step: int) -> list[str]:
 
     Raises UserError for a line that is no record.
     """
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    lines = path.read_text(errors="replace").splitlines(keepends=True) if path.exists() else []
     return [line for number, line in enumerate(lines, 1) if line.endswith("\n") and _step(path, number, line) <= step]
 
 
 def _step(path: Path, number: int, line: str) -> int:
     try:
-        return json.loads(line)["step"]
-    except (ValueError, TypeError, KeyError):
+        return operator.index(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise UserError(f"Line {number} of {path} is no record of a step; restore the file, or delete it.") from None
+
+
+def lost(workdir: Path, step: int, per_epoch: int) -> str:
+    """A sentence on what metrics.jsonl lacks of the first `step` steps and their epochs; "" where it is whole.
+
+    The summary of an epoch that ends with `step` is not asked for: SIGTERM during its validation leaves it for later.
+    """
+    begins, steps, summed = 1, set(), set()
+    for line in map(json.loads, kept_lines(workdir / FILE, step)):
+        begins = line.get(_BEGINS, begins)
+        (summed if "epoch_loss" in line else steps).add(line["step"])
+    missing = [number for number in range(begins, step + 1) if number not in steps]
+    epochs = [end for end in range(per_epoch, step, per_epoch) if end >= begins and end not in summed]
+    parts = [f"{len(missing)} of {step} steps (from {missing[0]} to {missing[-1]})"] if missing else []
+    parts += [f"the summaries of {len(epochs)} epochs"] if epochs else []
+    if not parts:
+        return ""
+    return (
+        f"{workdir / FILE} has lost the records of {' and '.join(parts)}; all that was trained and saved is whole. "
+        "Restore the file from a copy; or delete it, and the command that trains does without them."
+    )
+
+
+def check_whole(workdir: Path, step: int, per_epoch: int) -> None:
+    """Raise UserError where metrics.jsonl lacks records of the first `step` steps."""
+    sentence = lost(workdir, step, per_epoch)
+    if sentence:
+        raise UserError(sentence)
 
 
 def step_record(step: int, epoch: int, metrics: dict[str, np.ndarray], digest: bytes) -> dict[str, Any]:

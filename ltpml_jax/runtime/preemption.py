@@ -10,6 +10,8 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
+from ltpml_jax.runtime import screen
+
 _came: list[int] = []  # signals since `watched` began
 
 
@@ -53,7 +55,7 @@ def asked() -> bool:
 
 def end_at_once(number: int, frame: FrameType | None) -> None:
     """A handler that ends the process: an exception that it raised instead could be lost in a callback of a library."""
-    os.write(2, b"Interrupted.\n")
+    os.write(screen.descriptor(), b"Interrupted.\n")
     os._exit(128 + number)
 
 

@@ -4,12 +4,12 @@
 which make data; it creates no instance of a class and sets no attribute.
 """
 
+import errno
 import io
 import math
 import os
 import pickle
 import re
-import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ltpml_jax.errors import UserError
+from ltpml_jax.runtime.files import check_regular
 
 LIMIT = 512 * 2**20  # bytes: of a file, and of what it describes with shared parts counted each time
 REMEDY = "get it again from a source that you trust, or save it again as plain containers and numeric arrays"
@@ -82,9 +83,9 @@ def load_npy(path: str | Path) -> Any:
 
 def _content(path: str | Path) -> bytes:
     try:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > LIMIT:
-            raise OSError(0, f"it is no regular file of at most {LIMIT / 2**20:g} MiB")
+        check_regular(path)
+        if os.stat(path).st_size > LIMIT:
+            raise OSError(errno.EFBIG, f"it has more than {LIMIT / 2**20:g} MiB")
         return Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); give the path of another file.") from None

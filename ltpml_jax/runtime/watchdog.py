@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from ltpml_jax.errors import SharedError, UserError
-from ltpml_jax.runtime import heartbeats
+from ltpml_jax.runtime import heartbeats, screen
 from ltpml_jax.runtime.files import write_atomic
 from ltpml_jax.runtime.preemption import PreemptedError
 
@@ -77,12 +77,17 @@ class watching:
         alone = f"all {self.count} processes respond and none is behind; " if self.count > 1 else ""
         found = self.found and f"{self.found}; check its log and its host"
         found = found or f"{alone}the last thing done was {self.done[1]!r}"
-        start = "\n" if os.isatty(2) else ""  # a terminal may stand in the middle of the progress line
+        start = (
+            "\n" if os.isatty(screen.descriptor()) else ""
+        )  # a terminal may stand in the middle of the progress line
         text = f"{start}error: {cause}: {found}; the same command resumes from the newest checkpoint{self.where}.\n"
         # Calls of C that keep the interpreter's lock, and no bytecode in between at which another thread could take it
         # and never give it back: the process ends when its sentence is printed.
         libc = ctypes.PyDLL(None)
-        last = (partial(libc.write, 2, text.encode(), len(text.encode())), partial(libc._exit, EXIT_STATUS))
+        last = (
+            partial(libc.write, screen.descriptor(), text.encode(), len(text.encode())),
+            partial(libc._exit, EXIT_STATUS),
+        )
         list(map(operator.call, last))
 
     def _examine(self) -> None:
@@ -102,6 +107,8 @@ class watching:
     def _aborted(self, number: int) -> None:
         if threading.get_ident() != threading.main_thread().ident and (self.exit or not self.over.is_set()):
             self.end("The processes have lost each other", anyway=False)
+        if screen.descriptor() != 2:
+            os.write(screen.descriptor(), f"error: A library ended this process; see {screen.FILE}.\n".encode())
         self.libc.signal(signal.SIGABRT, self.previous)  # what cannot be explained here is passed on
 
     def _keep_time(self) -> None:

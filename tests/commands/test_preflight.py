@@ -63,7 +63,7 @@ def test_the_folder_of_another_config_is_bad(capsys, tmp_path):
 
 def test_a_dataset_that_is_missing_is_named(capsys, tmp_path):
     _, found = checked(capsys, runs.config(data__name="voc_mlt"), tmp_path)
-    assert bad(found) == ["data"] and "There is no dataset 'voc_mlt'" in found["data"]
+    assert bad(found) == ["data"] and "The dataset 'voc_mlt' is not prepared" in found["data"]
 
 
 def test_records_that_are_cut_off_are_named(capsys, tmp_path):

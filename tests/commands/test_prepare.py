@@ -123,7 +123,7 @@ def test_damaged_images_stop_it_or_are_left_out(place, tmp_path):
     wanted = command(place, "voc_mlt", images=place / "damaged", out=tmp_path)
     other = command(place, "voc_mlt", images=place / "damaged", out=tmp_path / "other")
     refused, *done = call_many([wanted, [*wanted, "--skip-bad"], [*other, "--skip_bad"]])
-    assert refused[0] == 2 and "error: Of 4 images, 1 are missing and 1 corrupt" in refused[2]
+    assert refused[0] == 2 and "error: Of 4 images, 1 are missing, 1 corrupt" in refused[2]
     assert "a.jpg: missing" in refused[2] and "c.jpg: " in refused[2]
     for status, output, errors in done:
         assert status == 0, errors
@@ -178,6 +178,8 @@ def test_a_dataset_is_corrected_and_corrected_again(place):
 @pytest.mark.processes
 def test_wrong_commands_end_in_one_sentence_and_status_2(place, tmp_path):
     own = {"appendix": "", "images": place / "own", "csv": place / "own.csv"}
+    urls = tmp_path / "urls.csv"
+    urls.write_text("path,cat\nhttps://x.org/a.jpg,1\n")
     commands = {
         "--dataset is missing": runs.python("prepare"),
         "'a b' cannot name a dataset": command(place, "a b"),
@@ -193,6 +195,15 @@ def test_wrong_commands_end_in_one_sentence_and_status_2(place, tmp_path):
         "two files for the split train": command(place, "mine", appendix="", coco="a.json,b.json"),
         "leave --images out": command(place, "mine", appendix="", corrections="c.csv", **{"from": "own"}),
         "--from and --corrections go together": command(place, "mine", appendix="", images="", **{"from": "own"}),
+        "There is no folder --images=/nowhere": command(
+            place, "mine", appendix="", csv=place / "own.csv", images="/nowhere"
+        ),
+        "line 2 of": command(place, "mine", **own | {"csv": urls}),
+        "ftp://x/y is an address that cannot be opened": command(place, "voc_mlt", images="ftp://x/y"),
+        "http://x/out is an address that cannot be opened": command(
+            place, "mine", **own, test_share="0.2", out="http://x/out"
+        ),
+        "http://x/voc is an address that cannot be opened": command(place, "mine", appendix="", voc="http://x/voc"),
         "needs a client that is not installed": command(place, "voc_mlt", images="s3://bucket/images"),
     }
     for message, (status, output, errors) in zip(commands, call_many(list(commands.values())), strict=True):

@@ -63,6 +63,22 @@ def test_unknown_name_gets_the_nearest_one(tmp_path):
         datasets.load("digit_identity", str(tmp_path))
 
 
+def test_a_published_name_that_is_not_prepared_is_not_guessed_at(tmp_path):
+    with pytest.raises(
+        UserError, match="'voc_mlt' is not prepared in .*; run `ltpml prepare --dataset=voc_mlt"
+    ) as caught:
+        datasets.load("voc_mlt", str(tmp_path))
+    assert "did you mean" not in str(caught.value)
+    with pytest.raises(UserError, match="did you mean 'coco_mlt'"):
+        datasets.load("coco_ml", str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["digits_mlt", "mine"])
+def test_an_address_that_is_no_folder_is_refused(name):
+    with pytest.raises(UserError, match="http://x.org"):
+        datasets.load(name, "http://x.org")
+
+
 def test_unwritable_folder_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="file/data"):

@@ -105,7 +105,18 @@ def test_damage_is_named(out):
         {"splits": []},
         {"splits": {"train": {"images": 4}}},
         {"splits": {"test": 4}},
+        {"splits": {"train": {"images": 4}, "test": {"images": 4}}},
         {"classes": 2},
+        {"classes": []},
+        {"classes": "ab"},
+        {"classes": [1, 2]},
+        {"classes": ["dog", "dog"]},
+        {"classes": ["dog", "\ud800"]},
+        {"groups": {"head": [0, 1], "medium": [], "tail": [1]}},
+        {"plan": None},
+        {"skipped": [{}]},
+        {"pairs": [["dog", "cat"]]},
+        {"sha256": {"../../../../etc/passwd": "0"}},
         {"groups": None},
         {"sha256": {"labels-test.npy": "0"}},
     ],
@@ -114,6 +125,31 @@ def test_metadata_that_is_not_as_written_is_damage(out, changed):
     folder = prepared.folder_of("my-data", out)
     metadata = json.loads((folder / prepared.METADATA).read_text())
     (folder / prepared.METADATA).write_text(json.dumps(metadata | changed))
+    damaged(folder, "")
+
+
+@pytest.mark.parametrize("field", ["plan", "splits", "classes", "groups_from", "notes"])
+def test_preparing_again_over_metadata_that_lacks_a_field_names_the_damage(out, listing, field):
+    folder = prepared.folder_of("my-data", out)
+    metadata = json.loads((folder / prepared.METADATA).read_text())
+    del metadata[field]
+    (folder / prepared.METADATA).write_text(json.dumps(metadata))
+    with pytest.raises(UserError, match=rf"is damaged \(lt_pml.json: the field '{field}' is not as written\); delete"):
+        writer.write("my-data", listing, out, jobs=1)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x93NUMPY\x01\x00\x02\x00((", np.full((4, 2), 7, np.int8)])
+def test_label_files_of_the_right_size_with_other_content_are_damage(out, content):
+    folder = prepared.folder_of("my-data", out)
+    file = folder / "labels-test.npy"
+    if isinstance(content, bytes):
+        size = len(file.read_bytes()) if content else 0
+        file.write_bytes(content.ljust(size, b" "))
+    else:
+        np.save(file, content)
+    metadata = json.loads((folder / prepared.METADATA).read_text())
+    metadata["files"]["labels-test.npy"] = len(file.read_bytes())
+    (folder / prepared.METADATA).write_text(json.dumps(metadata))
     damaged(folder, "")
 
 

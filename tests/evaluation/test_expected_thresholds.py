@@ -50,7 +50,9 @@ def test_where_nothing_is_held_out_they_are_of_training_images():
     assert count == 1200 and images == "1200 training images"
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", json.dumps({"thresholds": {}, "step": "x"})])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", json.dumps({"thresholds": {}, "step": "x"}), '{"thresholds": {}, "step": 1e999}']
+)
 def test_damage_is_one_sentence(tmp_path, text):
     (tmp_path / "thresholds.json").write_text(text)
     with pytest.raises(UserError, match=r"thresholds.json is damaged \(.*\); finish its run, make it with `ltpml eval"):

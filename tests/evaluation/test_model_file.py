@@ -70,6 +70,7 @@ WRONG = [
     (json.dumps(workdirs.record(groups={"head": [9], "medium": [], "tail": []})), "is damaged: index 9 is out"),
     (json.dumps(workdirs.record(groups=3)), "is damaged: "),
     (json.dumps(workdirs.record(class_counts=["x"])), "is damaged: "),
+    (json.dumps(workdirs.record(groups={"head": [float("inf")], "medium": [], "tail": []})), "is damaged: "),
 ]
 
 

@@ -38,6 +38,7 @@ WRONG = [
     ('{"a": 0.5}', "'b' is missing"),
     (json.dumps(dict.fromkeys("abcdefg", 0.5)), "'g' is no class of the run"),
     (json.dumps(dict.fromkeys("abcdef", "x")), "hold something else than numbers"),
+    (json.dumps(dict.fromkeys("abcdef", 10**400)), "hold something else than numbers"),
     (json.dumps(dict.fromkeys("abcdef", 2)), "holds the threshold 2; scores lie in"),
 ]
 
@@ -53,3 +54,8 @@ def test_what_is_no_threshold_is_one_sentence(tmp_path, text, sentence):
 def test_numbers_outside_and_missing_files_are_refused(tmp_path, text):
     with pytest.raises(UserError, match=r"--threshold holds the threshold|The thresholds no such file cannot be read"):
         thresholds.decide(text, NAMES, tmp_path, 0)
+
+
+def test_thresholds_of_a_device_are_refused_at_once(tmp_path):
+    with pytest.raises(UserError, match="The thresholds /dev/zero cannot be read .*no regular file"):
+        thresholds.decide("/dev/zero", NAMES, tmp_path, 0)

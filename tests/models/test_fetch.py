@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -143,3 +144,12 @@ def test_no_hub_and_no_copy(hub: ThreadingHTTPServer, tmp_path: Path) -> None:
     message = failure(locate("hf:timm/tiny", hub, tmp_path, HF_HUB_OFFLINE="1"))
     assert "the hub cannot be reached, and the file is not in the cache" in message
     assert requests(hub) == []
+
+
+def test_a_hub_that_is_not_there_is_noticed_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")  # nothing listens at "discard"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    started = time.monotonic()
+    with pytest.raises(UserError, match="the hub cannot be reached, .* without it by --config.model.pretrained="):
+        weight_files.locate("hf:absent/none")
+    assert time.monotonic() - started < 5  # the library alone takes 24

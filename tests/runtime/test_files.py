@@ -128,3 +128,12 @@ def test_what_cannot_be_locked_is_an_oserror_that_is_no_timeout(tmp_path):
     with pytest.raises(OSError) as caught, files.lock(tmp_path / "file" / files.LOCK, wait=False):
         pass
     assert not isinstance(caught.value, Timeout)
+
+
+def test_what_is_no_regular_file_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").touch()
+    for path in (tmp_path, tmp_path / "pipe", "/dev/zero"):
+        with pytest.raises(OSError, match="it is no regular file"):
+            files.check_regular(path)
+    files.check_regular(tmp_path / "file")

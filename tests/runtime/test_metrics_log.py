@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ltpml_jax.errors import UserError
-from ltpml_jax.runtime.metrics_log import MetricsLog, clean, kept_lines, step_record
+from ltpml_jax.runtime.metrics_log import MetricsLog, check_whole, clean, kept_lines, lost, step_record
 
 
 def fill(workdir, steps):
@@ -44,7 +44,7 @@ def test_a_line_that_is_whole_without_its_end_is_dropped_too(tmp_path):
     assert kept_lines(path, 9) == ['{"step": 1}\n']
 
 
-@pytest.mark.parametrize("line", ["nonsense", "[1]", '{"loss": 1}'])
+@pytest.mark.parametrize("line", ["nonsense", "[1]", '{"loss": 1}', '{"step": "1"}', "[" * 100_000])
 def test_a_file_that_is_not_ours_is_named(tmp_path, line):
     path = tmp_path / "metrics.jsonl"
     path.write_text(f'{{"step": 1}}\n{line}\n')
@@ -125,3 +125,54 @@ def events(path):
         out.append(event_pb2.Event.FromString(data[12 : 12 + length]))
         data = data[16 + length :]
     return out
+
+
+def six_steps(workdir):
+    """The lines of three epochs of two steps; the third has no summary."""
+    fill(workdir, [])
+    records = MetricsLog(workdir, 0)
+    for step in range(1, 7):
+        records.write([{"step": step, "epoch": (step - 1) // 2, "loss": 1.0}])
+        if step in (2, 4):
+            records.write([{"step": step, "epoch": (step - 1) // 2, "epoch_loss": 1.0}])
+    records.close()
+    return workdir / "metrics.jsonl"
+
+
+def test_records_that_are_whole_are_not_complained_of(tmp_path):
+    assert lost(tmp_path, 0, 2) == ""
+    six_steps(tmp_path)
+    assert [lost(tmp_path, step, 2) for step in (0, 3, 6)] == ["", "", ""]
+    check_whole(tmp_path, 6, 2)
+
+
+@pytest.mark.parametrize(
+    ("kept", "what"),
+    [
+        ((0, 1, 2, 4, 5, 6, 7), "1 of 6 steps (from 3 to 3);"),
+        ((0, 1, 2, 3), "3 of 6 steps (from 4 to 6) and the summaries of 1 epochs;"),
+        ((4, 5, 6, 7), "3 of 6 steps (from 1 to 3) and the summaries of 1 epochs;"),
+        ((0, 1, 3, 4, 5, 6, 7), "the summaries of 1 epochs;"),
+        ((), "6 of 6 steps (from 1 to 6) and the summaries of 2 epochs;"),
+    ],
+)
+def test_lost_lines_are_counted_by_hand(tmp_path, kept, what):
+    path = six_steps(tmp_path)
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[number] for number in kept))
+    assert lost(tmp_path, 6, 2).startswith(f"{path} has lost the records of {what} all that was trained")
+    MetricsLog(tmp_path, 6).close()  # a resumed run does not take the lines that are left for all
+    with pytest.raises(UserError, match="Restore the file from a copy; or delete it"):
+        check_whole(tmp_path, 6, 2)
+
+
+def test_a_file_that_was_deleted_is_done_without(tmp_path):
+    six_steps(tmp_path).unlink()
+    assert "6 of 6 steps" in lost(tmp_path, 6, 2)
+    records = MetricsLog(tmp_path, 5)
+    assert records.epoch_losses(2) == [] and not records.has_epoch(4)
+    assert lost(tmp_path, 5, 2) == ""
+    records.write([{"step": 6, "epoch": 2, "loss": 1.0}])
+    records.close()
+    assert lost(tmp_path, 6, 2) == ""
+    assert "1 of 7 steps (from 7 to 7)" in lost(tmp_path, 7, 2)

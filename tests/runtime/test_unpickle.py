@@ -125,10 +125,10 @@ def test_files_are_read_and_named(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"none\.pkl cannot be read \(No such file or directory\); "):
         unpickle.load(tmp_path / "none.pkl")
     for other in (tmp_path, "/dev/zero"):
-        with pytest.raises(UserError, match="cannot be read .*no regular file of at most 512 MiB"):
+        with pytest.raises(UserError, match="cannot be read .*no regular file"):
             unpickle.load(other)
     monkeypatch.setattr(unpickle, "LIMIT", 10)
-    with pytest.raises(UserError, match=r"some\.pkl cannot be read .*of at most"):
+    with pytest.raises(UserError, match=r"some\.pkl cannot be read .*it has more than"):
         unpickle.load(path)
     with pytest.raises(UserError, match=r"x .*is larger than"):
         unpickle.read(path.read_bytes(), "x")

@@ -13,7 +13,7 @@ from etils import epath
 
 from ltpml_jax.data.labels import class_counts
 from ltpml_jax.data.listing import ListedSplit, Listing
-from ltpml_jax.data.readers import published_pickles
+from ltpml_jax.data.readers import common, published_pickles
 from ltpml_jax.data.readers.list_files import ImageList, read_classes, read_images
 from ltpml_jax.data.writing.locations import check_reachable, measure_all
 from ltpml_jax.errors import UserError
@@ -107,7 +107,7 @@ def _the_list(source: Source, part: str, found: list[epath.Path], appendix: epat
             f"There is no {wanted} in {appendix} or up to {_DEPTH} folders below it; --appendix names the folder of "
             f"the lists (for example {source.home}; img_id.txt alone does not say what to test on)."
         )
-    if len({path.read_bytes() for path in matching}) > 1:
+    if len(matching) > 1 and len({common.read_bytes(str(path), "--appendix") for path in matching}) > 1:
         raise UserError(
             f"{appendix} holds different versions of {wanted}: {', '.join(map(str, matching))}; name one of the "
             f"folders as --appendix."

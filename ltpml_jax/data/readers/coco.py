@@ -8,6 +8,7 @@ only searched for some classes. A class that the categories of a file lack is un
 """
 
 import json
+import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -129,9 +130,11 @@ def read_coco(files: Mapping[str, str], images: str, unlisted: str | None = None
 
 
 def _paths(file: CocoFile, images: str, split: str) -> list[str]:
-    names = [file_name(image, f"image {key} of {file.path}") for key, image in file.images.items()]
+    places = [f"image {key!r} of {file.path}" for key in file.images]
+    names = [file_name(image, place) for image, place in zip(file.images.values(), places, strict=True)]
     named = epath.Path(file.path).stem.rsplit("_", 1)[-1]
-    folders = [images, *(str(epath.Path(images) / folder) for folder in (named, split))]
+    folders = [images, *(posixpath.join(images, folder) for folder in (named, split))]
+    common.image_paths(images, names, places.__getitem__)
     there = (folder for folder in folders if names and epath.Path(common.image_path(folder, names[0])).exists())
     folder = next(there, images)  # if it is nowhere, the writer reports it missing from `images`
     return [common.image_path(folder, name) for name in names]

@@ -2,13 +2,13 @@
 
 import posixpath
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
-from etils import epath
 
 from ltpml_jax.data.labels import LabelState
 from ltpml_jax.data.listing import Listing
+from ltpml_jax.data.writing import locations
 from ltpml_jax.errors import UserError
 
 SPLITS = ("train", "validation", "test")
@@ -24,7 +24,7 @@ def read_bytes(path: str, flag: str) -> bytes:
         UserError: there is no such file, or it cannot be read.
     """
     try:
-        return epath.Path(path).read_bytes()
+        return locations.read_bytes(path)
     except OSError as error:
         raise UserError(f"Cannot read {path} ({error.strerror or error}); {flag} names a file to read.") from error
 
@@ -65,14 +65,45 @@ def image_path(images: str, path: str) -> str:
     """Where an image lies: `path` below the folder `images`, or as it is where it is absolute or a URL.
 
     Raises:
-        UserError: a relative path leaves the folder by `..`.
+        ValueError: a relative path leaves the folder by `..`, or no file can have that name.
     """
+    odd = unwritable(path)
+    if odd:
+        raise ValueError(f"holds {odd}; correct it")
     if "://" in path:
         return path
     tidy = posixpath.normpath(path)
     if tidy == ".." or tidy.startswith("../"):
-        raise UserError(f"{path!r} leaves the folder of --images; name a folder above it, or write the absolute path.")
+        raise ValueError("leaves the folder of --images; name a folder above it, or write the absolute path")
     return posixpath.join(images, tidy)
+
+
+def image_paths(images: str, paths: Iterable[str], place: Callable[[int], str]) -> list[str]:
+    """`image_path` of each; place: where the entry 0 .. N-1 stands, for a message.
+
+    Raises:
+        UserError: there can be no such file, or it is on another machine and cannot be opened from here.
+    """
+    found, asked = [], set()
+    for number, path in enumerate(paths):
+        try:
+            found.append(image_path(images, path))
+            kind = found[-1].partition("://")[0]
+            if "://" in found[-1] and kind not in asked:  # one question for each kind of address, as each takes time
+                asked.add(kind)
+                why = locations.unreachable(found[-1])
+                if why:
+                    raise UserError(f"{place(number)} is about {found[-1]}, which {why}.")
+        except ValueError as error:
+            raise UserError(f"{place(number)}: {path!r} {error}.") from None
+    return found
+
+
+def unwritable(text: str) -> str:
+    """What a text holds that no file name and no metadata can, in a few words; "" for any other text."""
+    if "\0" in text:
+        return "a NUL character"
+    return "half of a character (a lone surrogate)" if any("\ud800" <= one <= "\udfff" for one in text) else ""
 
 
 def first_twice(items: Iterable[str]) -> str | None:
@@ -85,21 +116,33 @@ def first_twice(items: Iterable[str]) -> str | None:
     return None
 
 
+def _is_control(character: str) -> bool:
+    return unicodedata.category(character) == "Cc"
+
+
 def checked(listing: Listing, source: str) -> Listing:
     """The listing, if it can become a dataset; empty splits are left out.
 
     Raises:
-        UserError: it has no class or no training image, or an image or an id occurs twice, in one split or in two.
+        UserError: it has no class or no training image, an image or an id occurs twice, in one split or in two, or a
+            class or an id holds what cannot be written.
     """
     splits = {name: listing.splits[name] for name in SPLITS if name in listing.splits and listing.splits[name].ids}
     if not listing.class_names:
         raise UserError(f"{source} names no class; a dataset needs one at least.")
+    for name in listing.class_names:
+        odd = unwritable(name) or ("a control character" if any(map(_is_control, name)) else "")
+        if odd:
+            raise UserError(f"{source} names the class {name!r}, which holds {odd}; write it without.")
     if "train" not in splits:
         raise UserError(f"{source} lists no image to train on; list some (in the split train, where it has splits).")
     twice = first_twice(path for split in splits.values() for path in split.paths)
     if twice is not None:
         raise UserError(f"{source} lists the image {twice} twice; list it once, in one split.")
     for name, split in splits.items():
+        odd = next((one for one in split.ids if unwritable(one)), None)
+        if odd is not None:
+            raise UserError(f"{source} gives an image the id {odd!r}, which holds {unwritable(odd)}; correct it.")
         twice = first_twice(split.ids)
         if twice is not None:
             raise UserError(f"{source} gives the id {twice!r} to two images of the split {name}; make ids unique.")

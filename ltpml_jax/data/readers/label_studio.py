@@ -37,7 +37,7 @@ def read_export(path: str, images: str, unlisted: str | None) -> Listing:
             "all classes) or --unlisted=unknown."
         )
     tasks = _tasks(path)
-    done = [(number, task, chosen) for number, task in enumerate(tasks) if (chosen := choices(task))]
+    done = [(number, task, chosen) for number, task in enumerate(tasks) if (chosen := _chosen(path, number, task))]
     if not done:
         raise UserError(f"No task in {path} has an annotation; export the project after some are submitted.")
     class_names = tuple(sorted({name for _, _, chosen in done for names in chosen for name in names}))
@@ -45,17 +45,19 @@ def read_export(path: str, images: str, unlisted: str | None) -> Listing:
     rows, judged, places, ids = [], [], [], []
     for row, (number, task, chosen) in enumerate(done):
         place = _image(path, number, task)
-        places.append(common.image_path(images, place))
+        places.append(place)
         ids.append(str(task["data"].get("id", place)) if isinstance(task.get("data"), dict) else place)
         for names in chosen:
             states = np.full(len(class_names), common.unlisted_state(unlisted), np.int8)
             states[[numbers[name] for name in names]] = LabelState.POSITIVE
             rows.append(row)
             judged.append(states)
+    numbered = [f"Task {number} of {path}" for number, _, _ in done]
+    paths = common.image_paths(images, places, numbered.__getitem__)
     states = merge_annotators(np.array(rows), np.stack(judged))
     left_out = len(tasks) - len(done)
     notes = [f"{left_out} tasks have no annotation and are left out."] if left_out else []
-    return common.checked(Listing(class_names, {"train": ListedSplit(ids, places, states)}, notes=notes), path)
+    return common.checked(Listing(class_names, {"train": ListedSplit(ids, paths, states)}, notes=notes), path)
 
 
 def _tasks(path: str) -> list[dict[str, Any]]:
@@ -68,10 +70,18 @@ def _tasks(path: str) -> list[dict[str, Any]]:
     return content
 
 
+def _chosen(path: str, number: int, task: dict[str, Any]) -> list[list[str]]:
+    try:
+        return choices(task)
+    except (TypeError, AttributeError):
+        raise UserError(f"Task {number} of {path} has annotations of another form; export the project again.") from None
+
+
 def choices(task: dict[str, Any]) -> list[list[str]]:
     """The classes that each annotation of a task chose; [] where there is none.
 
     An annotation that chose nothing is one; JSON_MIN leaves its field out, and is then taken for no annotation.
+    Raises TypeError or AttributeError where the task is not of Label Studio's form.
     """
     if "annotations" in task:
         done = [one for one in task["annotations"] if isinstance(one, dict) and not one.get("was_cancelled")]
@@ -102,5 +112,9 @@ def _image(path: str, number: int, task: dict[str, Any]) -> str:
     image = data.get("image") if isinstance(data, dict) else None
     if not isinstance(image, str) or not image:
         raise UserError(f"Task {number} of {path} has no 'image' in its data; export a project of images.")
-    local = parse_qs(urlsplit(image).query).get("d", [""])[0]
-    return local if "/local-files/" in image and local else image
+    if "/local-files/" not in image:
+        return image
+    try:
+        return parse_qs(urlsplit(image).query).get("d", [image])[0]
+    except ValueError as error:
+        raise UserError(f"Task {number} of {path} names the image {image!r} ({error}); correct it.") from None

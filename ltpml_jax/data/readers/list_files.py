@@ -11,6 +11,8 @@ import numpy as np
 from etils import epath
 
 from ltpml_jax.data.labels import LabelState
+from ltpml_jax.data.readers.common import unwritable
+from ltpml_jax.data.writing.locations import read_bytes
 from ltpml_jax.errors import UserError
 
 _IMAGE = re.compile(r"(\S.*?)((?:\s+\d+)*)")
@@ -63,6 +65,8 @@ def read_images(path: epath.Path, classes: int) -> ImageList:
         if not found or not found[1].lower().endswith(_SUFFIXES):
             raise UserError(f"{path}, line {number}: {line!r} is not an image path and class indices; fix that line.")
         image, row = found[1].replace("\\", "/"), [int(index) for index in found[2].split()]
+        if unwritable(image):
+            raise UserError(f"{path}, line {number}: {image!r} holds {unwritable(image)}; correct it.")
         if row and max(row) >= classes:
             raise UserError(
                 f"{path}, line {number}: there is no class {max(row)}; the label file has {classes}, from 0 on."
@@ -80,7 +84,7 @@ def read_images(path: epath.Path, classes: int) -> ImageList:
 def _lines(path: epath.Path) -> Iterator[tuple[int, str]]:
     """Number and content of each line that is not empty; at least one."""
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error}).") from error
     try:

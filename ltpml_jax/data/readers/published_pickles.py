@@ -6,6 +6,7 @@ import numpy as np
 from etils import epath
 
 from ltpml_jax.data.labels import class_groups
+from ltpml_jax.data.writing.locations import read_bytes
 from ltpml_jax.errors import UserError
 from ltpml_jax.runtime import unpickle
 
@@ -23,8 +24,8 @@ def compare(
     Raises:
         UserError: a pickle cannot be read or is of another form, is there in two versions, or is needed and missing.
     """
-    split = _the_one(pickles, "class_split.pkl")
-    frequency = _the_one(pickles, "class_freq.pkl")
+    split = _the_one(pickles, "class_split.pkl", needed)
+    frequency = _the_one(pickles, "class_freq.pkl", False)
     if needed and split is None:
         raise UserError(
             "There is no class_split.pkl with the lists; no rule says which of these classes are head, medium and "
@@ -41,10 +42,10 @@ def compare(
     return groups if needed else None, notes
 
 
-def _the_one(pickles: list[epath.Path], name: str) -> epath.Path | None:
+def _the_one(pickles: list[epath.Path], name: str, needed: bool) -> epath.Path | None:
     """The file of that name; equal copies count as one."""
     found = [path for path in pickles if path.name == name]
-    if len({path.read_bytes() for path in found}) > 1:
+    if len({_bytes(path, needed) for path in found}) > 1:
         raise UserError(f"There are different versions of {name}: {', '.join(map(str, found))}; leave one.")
     return found[0] if found else None
 
@@ -84,12 +85,15 @@ def _read_counts(path: epath.Path, classes: int) -> np.ndarray:
     return counts
 
 
-def _read(path: epath.Path, needed: bool) -> Any:
+def _bytes(path: epath.Path, needed: bool) -> bytes:
     try:
-        data = path.read_bytes()
+        return read_bytes(path)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error}); {_remedy(needed)}.") from error
-    return unpickle.read(data, str(path), remedy=_remedy(needed))
+
+
+def _read(path: epath.Path, needed: bool) -> Any:
+    return unpickle.read(_bytes(path, needed), str(path), remedy=_remedy(needed))
 
 
 def _remedy(needed: bool) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from ltpml_jax.data.labels import LabelState
 from ltpml_jax.errors import UserError
 from ltpml_jax.runtime import unpickle
+from ltpml_jax.runtime.files import check_regular
 
 _KEY = "partial_labels"
 
@@ -65,6 +66,7 @@ def reorder(table: np.ndarray, listed: str | Path, ids: list[str]) -> np.ndarray
 
 def _listed(path: str | Path) -> list[str]:
     try:
+        check_regular(path)
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeError) as error:
         raise UserError(f"The list {path} cannot be read ({error}); give the path of a text file.") from None

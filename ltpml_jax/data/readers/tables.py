@@ -173,7 +173,7 @@ def _paths(table: Table, images: str) -> list[str]:
     written = table.text("path").to_pylist()
     if "" in written:
         raise UserError(f"{table.place(written.index(''))} names no image; fill in the column 'path'.")
-    return [common.image_path(images, path) for path in written]
+    return common.image_paths(images, written, table.place)
 
 
 def _homes(table: Table) -> np.ndarray:

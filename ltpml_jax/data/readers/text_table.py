@@ -79,6 +79,7 @@ def read(path: str, flag: str = "--csv") -> Table:
     try:
         columns, names = _parquet(content) if content.startswith(_PARQUET) else _csv(content)
     except (pa.ArrowException, UnicodeDecodeError, csv.Error, StopIteration, OSError) as error:
+        _check_widths(path, content)
         why = " ".join(str(error).split()) or "it is empty"
         raise UserError(
             f"{path} is neither Parquet nor a UTF-8 CSV file with commas ({why}); save it as one."
@@ -88,12 +89,30 @@ def read(path: str, flag: str = "--csv") -> Table:
     if twice is not None:
         raise UserError(f"{path} has two columns {twice!r}; rename one.")
     if "" in names:
-        raise UserError(f"Column {names.index('') + 1} of {path} has no name; name it, or take it out.")
+        raise UserError(
+            f"Column {names.index('') + 1} of {path} has no name; name it, or take it out (of an index of pandas: "
+            "to_csv with index=False)."
+        )
     return Table(path, dict(zip(names, columns, strict=True)), content)
 
 
+def _check_widths(path: str, content: bytes) -> None:
+    """UserError for the first row of a CSV file that has not as many fields as its header; nothing of other files."""
+    try:
+        reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""))
+        width = len(next(filter(None, reader)))
+        short = next((row for row in reader if row and len(row) != width), None)
+    except (UnicodeDecodeError, csv.Error, StopIteration):
+        return
+    if short is not None:
+        raise UserError(
+            f"Line {reader.line_num} of {path} has {len(short)} fields, the header {width}; fill the row in, or put "
+            'quotes (") around what holds a comma.'
+        ) from None
+
+
 def _csv(content: bytes) -> tuple[list[pa.Array], list[str]]:
-    names = next(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline="")))
+    names = next(filter(None, csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""))))
     if common.first_twice(names) is not None:  # Arrow takes types by name: let the caller refuse them
         return [pa.nulls(0)] * len(names), names
     table = pyarrow.csv.read_csv(
@@ -103,6 +122,8 @@ def _csv(content: bytes) -> tuple[list[pa.Array], list[str]]:
         # Everything is text: a guess of types would turn a class called 007 into 7 and NA into nothing.
         convert_options=pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
     )
+    if table.column_names != names:  # of a quote that only one of the two takes for one
+        raise pa.ArrowInvalid("its header is not one line of names")
     return _whole(table), names
 
 

@@ -14,6 +14,7 @@ from etils import epath
 from ltpml_jax.data.labels import LabelState
 from ltpml_jax.data.listing import ListedSplit, Listing
 from ltpml_jax.data.readers import common
+from ltpml_jax.data.writing.locations import check_reachable
 from ltpml_jax.errors import UserError
 
 _LISTS = {"train": "train.txt", "validation": "val.txt", "test": "test.txt"}
@@ -48,6 +49,7 @@ def read_voc(
     Raises:
         UserError: a folder or a file is missing or broken, or names no image or class; the message names it.
     """
+    check_reachable(folder)
     home = epath.Path(folder)
     annotations = home / "Annotations"
     if not annotations.is_dir():
@@ -60,7 +62,8 @@ def read_voc(
     where = images or str(home / "JPEGImages")
     splits = {}
     for split, found in read.items():
-        paths = [common.image_path(where, annotation.file_name) for annotation in found]
+        places = [str(annotations / f"{one}.xml") for one in ids[split]]
+        paths = common.image_paths(where, [annotation.file_name for annotation in found], places.__getitem__)
         splits[split] = ListedSplit(ids[split], paths, _states(found, class_names, rest, difficult))
     return common.checked(Listing(class_names, splits, notes=notes + _meaning(every, rest, difficult)), folder)
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ltpml_jax.data.labels import class_counts
 from ltpml_jax.data.listing import ListedSplit, Listing
+from ltpml_jax.data.writing import checks
 from ltpml_jax.data.writing.locations import File
 from ltpml_jax.data.writing.shards import Fault
 from ltpml_jax.errors import UserError
@@ -40,9 +41,9 @@ def refuse(found: list[dict[str, str]], listing: Listing, home: Path) -> UserErr
     if len(lines) > _SHOWN:
         log.error("... and %d more", len(lines) - _SHOWN)
     total = sum(len(split.ids) for split in listing.splits.values())
-    missing = sum(image["reason"] == "missing" for image in found)
+    counts = checks.counted([image["reason"] for image in found], "are ")
     return UserError(
-        f"Of {total} images, {missing} are missing and {len(found) - missing} corrupt, all named in {home / FILE}; "
+        f"Of {total} images, {counts}, all named in {home / FILE}; "
         "put them right, or give --skip-bad to leave them out."
     )
 

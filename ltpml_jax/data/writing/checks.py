@@ -2,12 +2,30 @@
 
 import io
 import warnings
+from collections import Counter
 
 from PIL import Image, UnidentifiedImageError
 
 from ltpml_jax.data import augment
 
 FORMATS = ("JPEG", "MPO", "PNG")  # MPO is a JPEG with further pictures behind the first
+
+NEITHER = ", neither JPEG nor PNG"
+
+
+def kind(reason: str) -> str:
+    """The word for a reason: "missing", "corrupt", or "of another kind" for what is no such image and not meant so."""
+    if reason == "missing":
+        return reason
+    return "of another kind" if reason.endswith(NEITHER) else "corrupt"
+
+
+def counted(reasons: list[str], verb: str = "") -> str:
+    """How many there are of each kind, "of another kind" only where there are some; `verb` follows the first number."""
+    found = Counter(map(kind, reasons))
+    other = found["of another kind"]
+    text = f"{found['missing']} {verb}missing, {found['corrupt']} corrupt"
+    return f"{text}, {other} of another kind" if other else text
 
 
 def fault(data: bytes) -> str:
@@ -26,7 +44,7 @@ def fault(data: bytes) -> str:
     except Exception as error:  # each of Pillow's formats raises kinds of its own
         return str(error) or type(error).__name__
     if form not in FORMATS:
-        return f"a {form} file, neither JPEG nor PNG"
+        return f"a {form} file{NEITHER}"
     try:
         augment.decode(data)
     except Exception as error:  # a ValueError of ours, or what OpenCV has against its size

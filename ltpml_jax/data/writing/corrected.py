@@ -19,7 +19,7 @@ from ltpml_jax.data.readers import common, corrections
 from ltpml_jax.data.readers.corrections import Changes
 from ltpml_jax.data.records import Split
 from ltpml_jax.data.writing import metadata, recipe, tfds_format, writer
-from ltpml_jax.data.writing.locations import check_reachable, is_remote, measure
+from ltpml_jax.data.writing.locations import is_remote, measure
 from ltpml_jax.data.writing.writer import Written
 from ltpml_jax.errors import UserError
 from ltpml_jax.runtime.files import replacing
@@ -103,7 +103,6 @@ def _publish(
     overwrite: bool,
 ) -> Written:
     folder = prepared.folder_of(more["name"], out)
-    check_reachable(folder)
     home = Path(writer.workshop(folder) if is_remote(folder) else folder.parent)
     with writer.locked(home):
         if not overwrite and measure(folder / prepared.METADATA).size >= 0:

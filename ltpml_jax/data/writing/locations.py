@@ -1,4 +1,4 @@
-"""Sizes of files, on this machine or wherever etils.epath reaches."""
+"""Files on this machine or wherever etils.epath reaches: whether it does, their sizes, and reading them."""
 
 import os
 import stat
@@ -8,10 +8,14 @@ from typing import NamedTuple
 from etils import epath
 
 from ltpml_jax.errors import UserError
+from ltpml_jax.runtime.files import check_regular
+
+# In place of a number of bytes; STRANGE are pipes, devices and sockets.
+MISSING, FOLDER, STRANGE = -1, -2, -3
 
 
 class File(NamedTuple):
-    """Bytes of a file and when it last changed, in seconds; -1 bytes where there is no such file."""
+    """Bytes of a file and when it last changed, in seconds; MISSING, FOLDER or STRANGE bytes where there is none."""
 
     size: int
     changed: float
@@ -22,12 +26,37 @@ def is_remote(path: epath.PathLike) -> bool:
     return "://" in os.fspath(path)
 
 
-def check_reachable(path: epath.PathLike) -> None:
-    """Raises UserError where the path is on another machine and the client for it is not installed."""
+def unreachable(path: epath.PathLike) -> str:
+    """Why a path on another machine cannot be opened from here, with a remedy; "" where it can, or is on this one."""
+    if not is_remote(path):
+        return ""
     try:
         epath.Path(path).exists()
     except ImportError as error:
-        raise UserError(f"{path} needs a client that is not installed ({error}); install it.") from error
+        return f"needs a client that is not installed ({error}); install it"
+    except KeyError:  # etils knows four kinds of addresses
+        return "is an address that cannot be opened as a file; fetch what it names, and give the path of that"
+    except Exception as error:  # each client has kinds of its own for a refusal or a network that is not there
+        return f"cannot be reached ({type(error).__name__}: {' '.join(str(error).split())[:200]}); try again"
+    return ""
+
+
+def check_reachable(path: epath.PathLike) -> None:
+    """Raises UserError where the path is on another machine and cannot be opened from here."""
+    why = unreachable(path)
+    if why:
+        raise UserError(f"{path} {why}.")
+
+
+def read_bytes(path: epath.PathLike) -> bytes:
+    """The content of a file; OSError also where it is no regular one.
+
+    Raises UserError where it is on another machine and cannot be opened from here.
+    """
+    check_reachable(path)
+    if not is_remote(path):
+        check_regular(path)
+    return epath.Path(path).read_bytes()
 
 
 def measure(path: epath.PathLike) -> File:
@@ -35,11 +64,13 @@ def measure(path: epath.PathLike) -> File:
     try:
         if not is_remote(path):  # epath's own stat fails for owners whom this machine does not know
             found = os.stat(path)
-            return File(found.st_size, found.st_mtime) if stat.S_ISREG(found.st_mode) else File(-1, 0.0)
+            if stat.S_ISREG(found.st_mode):
+                return File(found.st_size, found.st_mtime)
+            return File(FOLDER if stat.S_ISDIR(found.st_mode) else STRANGE, 0.0)
         there = epath.Path(path).stat()
     except OSError:
-        return File(-1, 0.0)
-    return File(-1, 0.0) if there.is_directory else File(there.length, float(there.mtime or 0))
+        return File(MISSING, 0.0)
+    return File(FOLDER, 0.0) if there.is_directory else File(there.length, float(there.mtime or 0))
 
 
 def measure_all(paths: list[str]) -> list[File]:

@@ -10,7 +10,7 @@ from etils import epath
 from ltpml_jax.data import prepared
 from ltpml_jax.data.labels import GROUPS, HEAD_AT_LEAST, MEDIUM_AT_LEAST, LabelState, class_counts, class_groups
 from ltpml_jax.data.listing import ListedSplit, Listing
-from ltpml_jax.data.writing import tfds_format
+from ltpml_jax.data.writing import checks, tfds_format
 
 
 def write(folder: Path, listing: Listing, more: dict[str, Any]) -> dict[str, Any]:
@@ -97,10 +97,10 @@ def text(metadata: dict[str, Any]) -> str:
     """The report: what is in the dataset, and what is not."""
     skipped = metadata["skipped"]
     total = sum(split["images"] for split in metadata["splits"].values())
-    missing = sum(image["reason"] == "missing" for image in skipped)
+    counts = checks.counted([image["reason"] for image in skipped])
     lines = [
         f"{metadata['name']}: {len(metadata['classes'])} classes; images: {total} found and whole, "
-        f"{missing} missing, {len(skipped) - missing} corrupt" + (" (skipped)" if skipped else ""),
+        f"{counts}" + (" (skipped)" if skipped else ""),
         *(_split_line(name, split) for name, split in metadata["splits"].items()),
         *_group_lines(metadata),
     ]

@@ -16,9 +16,14 @@ from etils import epath
 
 from ltpml_jax.data.listing import ListedSplit
 from ltpml_jax.data.writing import checks, tfds_format
-from ltpml_jax.data.writing.locations import File
+from ltpml_jax.data.writing.locations import FOLDER, MISSING, STRANGE, File
 from ltpml_jax.runtime.files import replacing
 
+_NO_FILE = {
+    MISSING: "missing",
+    FOLDER: f"a folder{checks.NEITHER}",
+    STRANGE: f"a pipe or a device{checks.NEITHER}",
+}
 LEAST_BYTES = 16 << 20  # small enough to lose little when killed
 MOST_SHARDS = 1024
 
@@ -109,7 +114,7 @@ def _fill(path: Path, shard: Shard) -> list[Fault]:
 def _read(path: str, size: int) -> tuple[bytes, str]:
     """The bytes of an image file that has `size` of them, and what is wrong with it."""
     if size < 0:
-        return b"", "missing"
+        return b"", _NO_FILE[size]
     try:
         data = epath.Path(path).read_bytes()
     except OSError as error:

@@ -18,7 +18,7 @@ from ltpml_jax.data import prepared
 from ltpml_jax.data.listing import Listing
 from ltpml_jax.data.writing import bad_images as bad
 from ltpml_jax.data.writing import metadata, recipe, shards, workers
-from ltpml_jax.data.writing.locations import File, check_reachable, is_remote, measure, measure_all
+from ltpml_jax.data.writing.locations import File, is_remote, measure, measure_all
 from ltpml_jax.errors import UserError
 from ltpml_jax.runtime.files import LOCK, cache_home, lock
 
@@ -52,7 +52,6 @@ def write(
     recipe.check_name(name)
     recipe.check_splits(listing)
     folder = prepared.folder_of(name, out)
-    check_reachable(folder)
     home = Path(workshop(folder) if is_remote(folder) else folder.parent)
     files = {split: measure_all(listed.paths) for split, listed in listing.splits.items()}
     plan = recipe.digest(name, listing, files)

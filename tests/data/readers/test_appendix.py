@@ -1,5 +1,6 @@
 """The appendix: all public layouts give the same listing; whatever is missing, double or wrong is named."""
 
+import os
 import pickle
 import shutil
 
@@ -102,6 +103,14 @@ def test_equal_copies_count_as_one_and_different_ones_are_named(lists, images):
     assert len(read(lists, images).splits["train"].ids) == 2
     (lists / "copy" / "voc_lt_train.txt").write_text("a.jpg 0\n")
     with pytest.raises(UserError, match=r"different versions of voc_lt_train\.txt: .*copy/voc_lt_train\.txt"):
+        read(lists, images)
+
+
+@pytest.mark.parametrize("name", ["voc_lt_train.txt", "voc_labels.txt", "class_split.pkl", "class_freq.pkl"])
+def test_a_pipe_among_the_lists_is_refused_without_waiting_for_it(lists, images, name):
+    (lists / name).unlink(missing_ok=True)
+    os.mkfifo(lists / name)
+    with pytest.raises(UserError, match=f"{name} cannot be read .it is no regular file"):
         read(lists, images)
 
 

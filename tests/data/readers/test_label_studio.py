@@ -57,6 +57,19 @@ def test_the_small_form(tmp_path):
     "content,message",
     [
         ({}, "is no list of tasks"),
+        ([{"image": "a.jpg", "annotations": 5}], "Task 0 of .* has annotations of another form"),
+        (
+            [*FULL, {"image": "f.jpg", "annotations": [{"result": None}]}],
+            "Task 4 of .* has annotations of another form",
+        ),
+        (
+            [{"image": "http://x.org/a.jpg", "labels": "cat"}],
+            "Task 0 of .* is about http://x.org/a.jpg, which is an address",
+        ),
+        ([{"image": "a\0.jpg", "labels": "cat"}], "Task 0 of .* holds a NUL character"),
+        ([{"image": "\ud800.jpg", "labels": "cat"}], "Task 0 of .* holds half of a character"),
+        ([{"image": "http://[/data/local-files/?d=a", "labels": "cat"}], "Task 0 of .* names the image 'http://"),
+        ([{"image": "a.jpg", "labels": "\ud800"}], "the class .* holds half of a character"),
         ([{"annotations": [annotation("cat")]}], "Task 0 of .* has no 'image' in its data"),
         ([FULL[3]], "No task in .* has an annotation"),
         ([{"data": {"image": "a.jpg"}, "annotations": [annotation()]}], "names no class"),

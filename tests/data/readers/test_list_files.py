@@ -63,6 +63,7 @@ def test_images_are_read_with_their_classes(file):
         ("0 1\n", "line 1: '0 1' is not"),
         ("a.jpg 0\n\n\na.jpg 1\n", "line 4: a.jpg is on line 1 already"),
         (b"a.jpg 0\r\nb\xff.jpg 1\r\n", "line 2: not UTF-8"),
+        ("a.jpg 0\nb\0.jpg 1\n", r"line 2: 'b\x00.jpg' holds a NUL character"),
         ("", "is empty"),
     ],
 )

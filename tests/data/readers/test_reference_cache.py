@@ -61,7 +61,7 @@ def test_lists_that_do_not_fit_are_named(tmp_path):
         with pytest.raises(UserError, match=f"list.txt {sentence}.*; "):
             reference_cache.reorder(TABLE, listed, ["a", "b", "c"])
     listed.write_bytes(b"\xff\xfe\x00")
-    for path in (listed, tmp_path / "none.txt", tmp_path):
+    for path in (listed, tmp_path / "none.txt", tmp_path, "/dev/zero"):
         with pytest.raises(UserError, match=r"The list .* cannot be read .*; give the path of a text file"):
             reference_cache.reorder(TABLE, path, ["a"])
 

@@ -1,5 +1,6 @@
 """Own labels in CSV and Parquet files: what each spelling means, and the sentence for each mistake."""
 
+import importlib.util
 import pathlib
 
 import numpy as np
@@ -99,7 +100,7 @@ def test_splits_ids_and_the_order_of_rows_are_kept(tmp_path):
     assert _states(listing) == [[NO], [YES]] and _states(listing, "test") == [[YES]]
 
 
-def test_absolute_paths_and_urls_stay_and_relative_ones_are_tidied(tmp_path):
+def test_absolute_paths_and_urls_stay_and_relative_ones_are_tidied(tmp_path, bucket):
     listing = _csv(tmp_path, "path,cat\n/else/a.jpg,1\ngs://bucket//b.jpg,1\n./x/../c.jpg,0\n")
     assert listing.splits["train"].paths == ["/else/a.jpg", "gs://bucket//b.jpg", "/photos/c.jpg"]
 
@@ -166,12 +167,22 @@ def test_parquet_mistakes_name_the_row_or_the_column(tmp_path):
         ("path,labels\na.jpg,;\n", "names no class"),
         ("file;cat\na.jpg;1\n", "has no column 'path'.* but 'file;cat'"),
         ("path,cat,cat\na.jpg,1,0\n", "two columns 'cat'"),
-        (",path,cat\n0,a.jpg,1\n", "Column 1 of .* has no name"),
+        (",path,cat\n0,a.jpg,1\n", "Column 1 of .* has no name; .*index=False"),
         ("path,cat\na.jpg,1\n\nb.jpg,2\n", r"line 4 of .*: '2' in the column 'cat' is none of 1 \(positive\)"),
-        ("path,cat,dog\na.jpg,1\n", "neither Parquet nor a UTF-8 CSV file"),
+        ("path,cat,dog\na.jpg,1,0\n\nb.jpg,1\n", "Line 4 of .* has 2 fields, the header 3; fill the row in"),
+        ("path,cat\na, b.jpg,1\n", "Line 2 of .* has 3 fields, the header 2; .* around what holds a comma"),
         ("path,cat\na.jpg,1\n,1\n", "line 3 of .* names no image"),
         ("path,cat\na.jpg,1\n./a.jpg,0\n", "lists the image /photos/a.jpg twice"),
-        ("path,cat\n../a.jpg,1\n", "'../a.jpg' leaves the folder"),
+        ("path,cat\n../a.jpg,1\n", "line 2 of .*: '../a.jpg' leaves the folder"),
+        (
+            "path,cat\na.jpg,1\nhttp://x.org/b.jpg,1\n",
+            "line 3 of .* is about http://x.org/b.jpg, which is an address that cannot",
+        ),
+        ("path,cat\n://b.jpg,1\n", "line 2 of .* is about ://b.jpg, which is an address that cannot"),
+        ("path,cat\na.jpg,1\nb\0.jpg,1\n", r"line 3 of .*: 'b\\x00.jpg' holds a NUL character"),
+        ("path,id,cat\na.jpg,x\0,1\n", r"gives an image the id 'x\\x00', which holds a NUL character"),
+        ("path,c\0at\na.jpg,1\n", r"the class 'c\\x00at', which holds a NUL character"),
+        ("path,c\x1bat\na.jpg,1\n", r"the class 'c\\x1bat', which holds a control character"),
         ("path,id,cat\na.jpg,1,1\nb.jpg,1,0\n", "the id '1' to two images"),
         ("path,split,cat\na.jpg,train,1\nb.jpg,val,1\n", r"line 3 of .* split 'val'; .*\(validation\?\)"),
         ("path,split,cat\na.jpg,test,1\n", "no image to train on"),
@@ -184,6 +195,12 @@ def test_parquet_mistakes_name_the_row_or_the_column(tmp_path):
 def test_mistakes_are_named(tmp_path, text, sentence):
     with pytest.raises(UserError, match=sentence):
         _csv(tmp_path, text)
+
+
+def test_blank_lines_before_the_header_count_for_nothing(tmp_path):
+    assert _states(_csv(tmp_path, "\n\npath,cat\n\na.jpg,1\n")) == [[YES]]
+    with pytest.raises(UserError, match="line 4 of .*: '2' in the column 'cat'"):
+        _csv(tmp_path, "\n\npath,cat\na.jpg,2\n")
 
 
 def test_other_encodings_missing_files_and_folders_are_named(tmp_path):
@@ -280,3 +297,24 @@ def test_a_row_a_label_of_several_annotators_and_splits(tmp_path):
 def test_wrong_rows_of_labels(tmp_path, rows, message):
     with pytest.raises(UserError, match=message):
         _csv(tmp_path, "path,class,value\n" + rows, "unknown")
+
+
+def test_images_on_other_machines_need_a_client(tmp_path):
+    pytest.importorskip("fsspec")
+    if importlib.util.find_spec("s3fs"):
+        pytest.skip("s3fs is installed")
+    with pytest.raises(
+        UserError, match="line 2 of .* is about s3://bucket/a.jpg, which needs a client that is not installed"
+    ):
+        _csv(tmp_path, "path,cat\ns3://bucket/a.jpg,1\ns3://bucket/b.jpg,1\n")
+    (tmp_path / "relative.csv").write_text("path,cat\na.jpg,1\n")
+    with pytest.raises(
+        UserError, match="line 2 of .* is about s3://bucket/a.jpg, which needs a client that is not installed"
+    ):
+        tables.read_table(str(tmp_path / "relative.csv"), "s3://bucket")
+
+
+@pytest.mark.parametrize("path", ["http://x.org/labels.csv", "/dev/zero"])
+def test_a_table_that_is_no_regular_file_is_refused(path):
+    with pytest.raises(UserError, match=f"{path}.*(an address that cannot be opened as a file|no regular file)"):
+        tables.read_table(path, "")

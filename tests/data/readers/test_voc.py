@@ -121,6 +121,10 @@ def test_very_deep_nesting_does_no_harm(tmp_path):
         (b"<?xml version='1.0' encoding='klingon'?><annotation/>", "bad.xml is no VOC annotation"),
         (b"<svg/>", "bad.xml holds <svg>, not a VOC <annotation>"),
         (b"<annotation><object><name> </name></object></annotation>", "Object 1 of .*bad.xml has no name"),
+        (
+            b"<annotation><filename>gs:x://1.jpg</filename></annotation>",
+            "bad.xml is about gs:x://1.jpg, which is an address",
+        ),
         (b"<annotation><filename>../../x.jpg</filename></annotation>", "'../../x.jpg' leaves the folder"),
         (b"<annotation><filename>1.jpg</filename></annotation>", "lists the image .*1.jpg twice"),
     ],

@@ -63,3 +63,14 @@ def test_an_image_that_would_fill_the_memory_is_refused():
     header = bytearray(encoded("PNG"))
     header[16:24] = (100_000).to_bytes(4, "big") * 2  # width and height of IHDR; its checksum is then wrong too
     assert checks.fault(bytes(header))
+
+
+@pytest.mark.parametrize("form", ["GIF", "WEBP", "BMP", "TIFF", "ICO"])
+def test_other_formats_are_of_another_kind_and_not_corrupt(form):
+    assert checks.kind(checks.fault(encoded(form))) == "of another kind"
+
+
+def test_images_are_counted_by_kind():
+    reasons = ["missing", "truncated", checks.fault(encoded("GIF")), "missing"]
+    assert checks.counted(reasons) == "2 missing, 1 corrupt, 1 of another kind"
+    assert checks.counted(reasons[:2], "are ") == "1 are missing, 1 corrupt"

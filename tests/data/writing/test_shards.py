@@ -7,7 +7,7 @@ import pytest
 
 from ltpml_jax.data.listing import ListedSplit
 from ltpml_jax.data.writing import shards
-from ltpml_jax.data.writing.locations import File, measure
+from ltpml_jax.data.writing.locations import FOLDER, MISSING, File, measure
 
 MIB = 1 << 20
 
@@ -56,4 +56,4 @@ def test_the_key_sees_every_change():
 def test_only_files_have_a_size(tmp_path):
     (tmp_path / "file").write_bytes(b"abc")
     assert measure(tmp_path / "file").size == 3
-    assert [measure(tmp_path / name).size for name in (".", "absent")] == [-1, -1]
+    assert [measure(tmp_path / name).size for name in (".", "absent")] == [FOLDER, MISSING]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ltpml_jax.data import datasets, prepared
 from ltpml_jax.data.listing import ListedSplit, Listing
@@ -130,12 +131,30 @@ def test_bad_images_stop_it_all_named_and_good_shards_stay(tree, several, tmp_pa
         writer.write("mine", listing_of(root), tmp_path / "out", jobs=2)
     home = tmp_path / "out" / "lt_pml" / "mine"
     message = str(caught.value)
-    assert "Of 40 images, 1 are missing and 2 corrupt" in message and "--skip-bad" in message and str(home) in message
+    assert message.startswith(f"Of 40 images, 1 are missing, 2 corrupt, all named in {home}/")
+    assert "--skip-bad" in message
     named = (home / "bad_images.txt").read_text().splitlines()
     assert named[0] == f"{root}/3.jpg: missing" and named[2] == f"{root}/33.jpg: not an image file"
     assert named[1].startswith(f"{root}/8.jpg: ") and "truncated" in named[1]
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == named
     assert not (home / "1.0.0").exists() and len(list((home / "incomplete").iterdir())) > 2
+
+
+def test_what_is_no_image_of_ours_is_of_another_kind(tree, tmp_path):
+    root = copy_of(tree, tmp_path / "images")
+    for number in (3, 8, 33):
+        (root / f"{number}.jpg").unlink()
+    (root / "3.jpg").mkdir()
+    os.mkfifo(root / "8.jpg")
+    Image.new("RGB", (8, 8)).save(root / "33.jpg", "WEBP")
+    with pytest.raises(UserError, match="Of 40 images, 0 are missing, 0 corrupt, 3 of another kind, all named"):
+        writer.write("mine", listing_of(root), tmp_path / "out", jobs=1)
+    named = (tmp_path / "out" / "lt_pml" / "mine" / "bad_images.txt").read_text().splitlines()
+    assert [line.partition(": ")[2].partition(",")[0] for line in named] == [
+        "a folder",
+        "a pipe or a device",
+        "a WEBP file",
+    ]
 
 
 def test_bad_images_can_be_left_out(tree, several, tmp_path):
@@ -161,7 +180,7 @@ def test_bad_images_can_be_left_out(tree, several, tmp_path):
 def test_a_replaced_image_is_all_that_is_written_again(tree, several, tmp_path):
     root = copy_of(tree, tmp_path / "images")
     trees.replace(root / "39.jpg", b"")
-    with pytest.raises(UserError, match="0 are missing and 1 corrupt"):
+    with pytest.raises(UserError, match="0 are missing, 1 corrupt"):
         writer.write("mine", listing_of(root), tmp_path / "out", jobs=1)
     first = tmp_path / "out" / "lt_pml" / "mine" / "incomplete" / "lt_pml-train.array_record-00000-of-"
     (before,) = first.parent.glob(f"{first.name}*")
