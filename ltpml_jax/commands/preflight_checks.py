@@ -4,6 +4,7 @@ import functools
 import hashlib
 import importlib.metadata
 import json
+import os
 import platform
 import shutil
 import socket
@@ -33,6 +34,7 @@ from ltpml_jax.state import batch_sharding, init_state, make_mesh, padded
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 LABELS = 2**25  # of a split are compared; of a larger one every k-th row
+GPU = Path("/dev/nvidia0")  # NVIDIA's driver makes it for the first GPU
 KEPT = 4  # checkpoints that may lie there at a time: the two newest, the best, and one that is being written
 
 Common = dict[str, Any]  # what must be the same in all processes, by name
@@ -91,7 +93,7 @@ class Checks:
         share = (
             f"a batch of {self.config.data.batch_size} is {self.config.data.batch_size // len(chosen)} images on each"
         )
-        return f"{total} x {', '.join(kinds)}{each}{used}; {share}", found
+        return f"{total} x {', '.join(kinds)}{each}{used}; {share}{_unused_gpu()}", found
 
     def collective(self) -> tuple[str, Common]:
         """One sum over all devices, right, and how long it takes once it is compiled."""
@@ -141,6 +143,17 @@ class Checks:
 
 def _many(count: int, what: str) -> str:
     return f"{count} {what}{('es' if what.endswith('s') else 's') * (count != 1)}"
+
+
+def _unused_gpu() -> str:
+    """A warning where JAX has come to run on the CPU beside an NVIDIA GPU; "" where JAX_PLATFORMS wants it so."""
+    sign = GPU if GPU.exists() else shutil.which("nvidia-smi")
+    if not sign or jax.default_backend() != "cpu" or os.environ.get("JAX_PLATFORMS"):
+        return ""
+    return (
+        f"; WARNING: JAX runs on the CPU, but there is an NVIDIA GPU ({sign}): install the extra cuda (pip install -e "
+        '".[cuda]"), or cuda12 for a driver older than 580'
+    )
 
 
 def _the_same() -> str:

@@ -90,6 +90,26 @@ def test_a_batch_that_does_not_divide_is_bad(capsys, tmp_path):
     assert bad(found) == ["devices"] and "30 and does not divide among 8 devices" in found["devices"]
 
 
+def test_an_nvidia_gpu_that_jax_does_not_use_is_a_warning_that_names_the_extra(capsys, tmp_path, monkeypatch):
+    """Either sign of one, but for a JAX that was asked to use the CPU."""
+    device, program = tmp_path / "nvidia0", tmp_path / "nvidia-smi"
+    monkeypatch.setattr(preflight_checks, "GPU", device)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("JAX_PLATFORMS")
+    assert preflight_checks._unused_gpu() == ""
+    program.touch(0o755)
+    assert f"there is an NVIDIA GPU ({program}): install the extra cuda (" in preflight_checks._unused_gpu()
+    device.touch()
+    good, found = checked(capsys, runs.config(), tmp_path / "run")
+    assert (
+        good
+        and f"32 images on each; WARNING: JAX runs on the CPU, but there is an NVIDIA GPU ({device})"
+        in (found["devices"])
+    )
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert preflight_checks._unused_gpu() == ""
+
+
 def test_a_check_that_breaks_is_bad_whatever_it_raises(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(preflight_checks.datasets, "load", lambda *_: 1 / 0)
     _, found = checked(capsys, runs.config(), tmp_path)
