@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from ltpml_jax.methods import METHODS
+from ltpml_jax.methods.all_methods import METHODS
 
 LABELS = ("0.3", "0.5", "left=0.6")  # LT-PML at two rates, 40 % of the positives missing
 TUNING_SEED = 100

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from ltpml_jax.audit.audited import audit_runs
     from ltpml_jax.config import default_config
     from ltpml_jax.evaluation.opened import open_run
-    from ltpml_jax.methods import METHODS, Method
+    from ltpml_jax.methods.all_methods import METHODS
+    from ltpml_jax.methods.base import Method
     from ltpml_jax.trainer import train
 
 __version__ = "0.1.0"
@@ -23,8 +24,8 @@ __all__ = ["METHODS", "Method", "audit_runs", "default_config", "open_run", "tra
 _HOME = {
     "audit_runs": "ltpml_jax.audit.audited",
     "default_config": "ltpml_jax.config",
-    "METHODS": "ltpml_jax.methods",
-    "Method": "ltpml_jax.methods",
+    "METHODS": "ltpml_jax.methods.all_methods",
+    "Method": "ltpml_jax.methods.base",
     "open_run": "ltpml_jax.evaluation.opened",
     "train": "ltpml_jax.trainer",
 }

@@ -10,8 +10,8 @@ from typing import Annotated, Any, NamedTuple
 from ml_collections import ConfigDict
 
 from ltpml_jax.errors import UserError, nearest
-from ltpml_jax.methods import METHODS, SECTIONS, Method
-from ltpml_jax.methods.base import Plan
+from ltpml_jax.methods.all_methods import METHODS, SECTIONS
+from ltpml_jax.methods.base import Method, Plan
 from ltpml_jax.methods.settings import (
     BELOW_ONE,
     FOLD,

@@ -13,9 +13,9 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from ltpml_jax.label_states import listed
 from ltpml_jax.methods import rows
 from ltpml_jax.methods.base import Context, Keys, Method, Pass
+from ltpml_jax.methods.label_states import listed
 from ltpml_jax.photometric import normalise
 from ltpml_jax.state import TrainState, batch_sharding, state_shardings
 

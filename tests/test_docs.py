@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import table
 from docs import config_table
-from ltpml_jax.methods import METHODS
+from ltpml_jax.methods.all_methods import METHODS
 from tests.helpers import runs
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -27,7 +27,8 @@ import numpy as np
 from sklearn.isotonic import IsotonicRegression
 
 from ltpml_jax.audit.evidence import Evidence
-from ltpml_jax.data.labels import LabelState, listed
+from ltpml_jax.data.labels import LabelState
+from ltpml_jax.methods.label_states import listed
 
 ENOUGH = 20  # listed entries from which a class is calibrated by itself
 ANCHOR = 0.25  # share of a class's entries by which rates of noise are read off

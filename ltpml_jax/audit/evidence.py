@@ -13,12 +13,13 @@ import numpy as np
 
 from ltpml_jax.data import loader
 from ltpml_jax.data.candidates import UNKNOWN_AS
-from ltpml_jax.data.labels import LabelState, listed
+from ltpml_jax.data.labels import LabelState
 from ltpml_jax.data.records import Records
 from ltpml_jax.data.task import origin
 from ltpml_jax.errors import UserError
 from ltpml_jax.evaluation.opened import OpenRun, open_run
 from ltpml_jax.evaluation.prediction import predict_all
+from ltpml_jax.methods.label_states import listed
 
 
 class RunScores(NamedTuple):

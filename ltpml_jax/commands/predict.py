@@ -166,7 +166,7 @@ def _pseudo_labels(values: Any) -> tuple[int, int]:
     import numpy as np
 
     from ltpml_jax.inference import inputs, pseudo_labels
-    from ltpml_jax.label_states import LabelState
+    from ltpml_jax.methods.label_states import LabelState
 
     path, table = Path(values.out).expanduser(), Path(values.labels or values.input[0]).expanduser()
     pseudo_labels.check(path, ())

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ltpml_jax.data.labels import LabelState, blocks, listed
+from ltpml_jax.data.labels import LabelState, blocks
 from ltpml_jax.data.streams import Purpose, uniform_rows
 from ltpml_jax.errors import UserError
+from ltpml_jax.methods.label_states import listed
 
 
 def draw_candidates(states: np.ndarray, rows: np.ndarray, rate: float, seed: int) -> np.ndarray:

@@ -7,19 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ltpml_jax.label_states import LabelState, listed
-
-__all__ = [
-    "GROUPS",
-    "HEAD_AT_LEAST",
-    "MEDIUM_AT_LEAST",
-    "LabelState",
-    "blocks",
-    "class_counts",
-    "class_groups",
-    "is_clean",
-    "listed",
-]
+from ltpml_jax.methods.label_states import LabelState
 
 # Positives in the training split, after the LT-PML papers: >= 100, 20..99, < 20.
 HEAD_AT_LEAST, MEDIUM_AT_LEAST = 100, 20

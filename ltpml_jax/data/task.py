@@ -6,10 +6,11 @@ import numpy as np
 
 from ltpml_jax.data import corruption, datasets, manifest, sampler, streams
 from ltpml_jax.data.candidates import LabelRows
-from ltpml_jax.data.labels import is_clean, listed
+from ltpml_jax.data.labels import is_clean
 from ltpml_jax.data.records import Split
 from ltpml_jax.errors import UserError
 from ltpml_jax.methods import priors
+from ltpml_jax.methods.label_states import listed
 from ltpml_jax.methods.settings import Config
 
 

@@ -13,10 +13,11 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from ltpml_jax.data.labels import LabelState, blocks, listed
+from ltpml_jax.data.labels import LabelState, blocks
 from ltpml_jax.data.task import Task
 from ltpml_jax.evaluation.metrics import Scores
 from ltpml_jax.methods.base import Method
+from ltpml_jax.methods.label_states import listed
 from ltpml_jax.runtime import processes, watchdog
 from ltpml_jax.state import TrainState
 

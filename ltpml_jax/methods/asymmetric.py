@@ -8,9 +8,9 @@ from typing import Annotated, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ltpml_jax.label_states import LabelState
 from ltpml_jax.methods import losses
 from ltpml_jax.methods.base import Context, Method, Plan
+from ltpml_jax.methods.label_states import LabelState
 from ltpml_jax.methods.settings import BELOW_ONE, SHARE, SWITCH, at_least, one_of
 from ltpml_jax.methods.supervised import one_pass
 

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ltpml_jax.label_states import listed
 from ltpml_jax.methods.base import Context, Forward, Method, Pass, Plan
 from ltpml_jax.methods.comic_losses import ComicSettings, RLCState, cooccurrence, htb, init_rlc, mfm, rlc
 from ltpml_jax.methods.comic_network import Branches, ComicNetwork, ComicOutputs, moving_mean, normalised_logits
+from ltpml_jax.methods.label_states import listed
 
 HEAD_SHIFT = -1.0  # the head takes its moving vector's direction out of a feature
 

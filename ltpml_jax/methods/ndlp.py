@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ltpml_jax.label_states import listed
 from ltpml_jax.methods import losses
 from ltpml_jax.methods.base import Context, Forward, Method, Pass, Plan
+from ltpml_jax.methods.label_states import listed
 from ltpml_jax.methods.losses import DBSettings
 from ltpml_jax.methods.priors import Prior
 from ltpml_jax.methods.rows import RunningSum, init_sum, update_sum

@@ -29,10 +29,10 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ltpml_jax.label_states import LabelState
 from ltpml_jax.methods import losses
 from ltpml_jax.methods.base import Blocks, Context, Forward, Method, Pass, Plan
 from ltpml_jax.methods.branch import FixedBranch, Offset
+from ltpml_jax.methods.label_states import LabelState
 from ltpml_jax.methods.priors import HIGHEST_MISSING, Prior
 from ltpml_jax.methods.settings import BELOW_ONE, SHARE, between, one_of
 

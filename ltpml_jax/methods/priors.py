@@ -17,7 +17,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from ltpml_jax.label_states import LabelState
+from ltpml_jax.methods.label_states import LabelState
 
 RATES = 400  # values of q in the scan: finer than its standard error
 FREQUENCIES = 120  # log-spaced class frequencies between 1/N and 1

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from ltpml_jax.label_states import listed
 from ltpml_jax.methods import losses
 from ltpml_jax.methods.assume_negative import assume_negative, expected_positives, surplus
 from ltpml_jax.methods.base import Context, Forward, Method, Pass, Plan
+from ltpml_jax.methods.label_states import listed
 from ltpml_jax.methods.priors import Prior
 from ltpml_jax.methods.settings import above, at_least, between
 

@@ -12,12 +12,13 @@ import numpy as np
 from ltpml_jax.audit.belief import shares_out
 from ltpml_jax.data import augment, prepared
 from ltpml_jax.data.digits_mlt import EMBEDDED, VERSION
-from ltpml_jax.data.labels import LabelState, is_clean, listed
+from ltpml_jax.data.labels import LabelState, is_clean
 from ltpml_jax.data.task import Task
 from ltpml_jax.errors import UserError
 from ltpml_jax.evaluation import comparison, expected_thresholds
 from ltpml_jax.evaluation.comparison import FinishedRun
 from ltpml_jax.evaluation.opened import OpenRun, open_run
+from ltpml_jax.methods.label_states import listed
 from ltpml_jax.plotting import beliefs, curves
 from ltpml_jax.plotting.beliefs import Shown
 from ltpml_jax.runtime import metrics_log

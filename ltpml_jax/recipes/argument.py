@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from ltpml_jax.config import nearest
 from ltpml_jax.errors import UserError
-from ltpml_jax.methods import METHODS
+from ltpml_jax.methods.all_methods import METHODS
 from ltpml_jax.methods.settings import Config
 
 GRAMMAR = (

@@ -6,7 +6,7 @@ from sklearn.metrics import average_precision_score
 
 from ltpml_jax.audit import belief, ranking
 from ltpml_jax.audit.evidence import Evidence
-from ltpml_jax.data.labels import listed
+from ltpml_jax.methods.label_states import listed
 
 
 def made(n: int = 4000, classes: int = 6, q: float = 0.3, seed: int = 0) -> tuple[Evidence, np.ndarray]:

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from ltpml_jax.data import corruption, datasets, manifest
-from ltpml_jax.data.labels import LabelState, listed
+from ltpml_jax.data.labels import LabelState
 from ltpml_jax.data.task import Task, make_task, origin, split_fold, split_validation
 from ltpml_jax.errors import UserError
+from ltpml_jax.methods.label_states import listed
 from tests.helpers import runs
 from tests.helpers.labels import candidate_sets
 

@@ -13,7 +13,7 @@ from flax import nnx
 
 from ltpml_jax import state, step
 from ltpml_jax.config import build_method, default_config
-from ltpml_jax.methods import METHODS
+from ltpml_jax.methods.all_methods import METHODS
 from ltpml_jax.methods.base import Blocks, Method
 from ltpml_jax.methods.priors import Prior
 from ltpml_jax.models import classifier

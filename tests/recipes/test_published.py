@@ -11,7 +11,7 @@ from configs import coco_mlt, nuswide_lt, voc_mlt
 from ltpml_jax.config import validate
 from ltpml_jax.data import loader
 from ltpml_jax.experiment import build_experiment, compile_step, fresh_state
-from ltpml_jax.methods import METHODS
+from ltpml_jax.methods.all_methods import METHODS
 from ltpml_jax.state import make_mesh
 from tests.helpers import trees
 

@@ -12,10 +12,11 @@ from dataclasses import replace
 import numpy as np
 
 from ltpml_jax.data import streams
-from ltpml_jax.data.labels import LabelState, listed
+from ltpml_jax.data.labels import LabelState
 from ltpml_jax.data.listing import ListedSplit, Listing
 from ltpml_jax.data.streams import Purpose
 from ltpml_jax.errors import UserError
+from ltpml_jax.methods.label_states import listed
 
 _ONE = 1 << 32  # a positive in fixed point, so that sums of shares are exact and in no particular order
 

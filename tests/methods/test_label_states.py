@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ltpml_jax.label_states import LabelState, listed
+from ltpml_jax.methods.label_states import LabelState, listed
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.int32])

@@ -1,4 +1,4 @@
-"""The four states of a label, at the bottom of the package: the methods and the data read them from here."""
+"""The four states of a label; the data have them from here, as methods import nothing but each other."""
 
 from enum import IntEnum
 from typing import Any
