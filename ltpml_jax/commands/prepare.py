@@ -138,9 +138,9 @@ def _listing(values: Any) -> "Listing":
     """The images and labels of the one source that the flags name."""
     from etils import epath
 
+    from ltpml_jax.data import locations
     from ltpml_jax.data.labels import LabelState
     from ltpml_jax.data.readers import appendix, coco, label_studio, tables, voc
-    from ltpml_jax.data.writing import locations
 
     images = os.path.expanduser(values.images)
     locations.check_reachable(images)

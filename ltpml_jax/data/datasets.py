@@ -11,9 +11,9 @@ from etils import epath
 
 from ltpml_jax.data import prepared
 from ltpml_jax.data.digits_mlt import EMBEDDED, VERSION
+from ltpml_jax.data.locations import is_remote
 from ltpml_jax.data.readers.appendix import SOURCES
 from ltpml_jax.data.records import Records, Split
-from ltpml_jax.data.writing.locations import is_remote
 from ltpml_jax.errors import UserError, nearest
 
 

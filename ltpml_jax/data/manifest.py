@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ltpml_jax.data.labels import LabelState, blocks
-from ltpml_jax.data.writing.locations import check_reachable, is_remote, measure
+from ltpml_jax.data.locations import check_reachable, is_remote, measure
 from ltpml_jax.errors import UserError
 from ltpml_jax.runtime.files import cache_home, check_regular, replacing
 

@@ -19,7 +19,7 @@ from etils import epath
 
 from ltpml_jax.data import metadata_form
 from ltpml_jax.data.labels import GROUPS, LabelState, blocks
-from ltpml_jax.data.writing.locations import check_reachable, is_remote, measure
+from ltpml_jax.data.locations import check_reachable, is_remote, measure
 from ltpml_jax.errors import UserError
 from ltpml_jax.runtime.files import cache_home
 

@@ -17,6 +17,7 @@ from ltpml_jax.config import validate
 from ltpml_jax.data import datasets, manifest, prepared
 from ltpml_jax.data.labels import class_counts
 from ltpml_jax.data.listing import Listing
+from ltpml_jax.data.locations import measure_all
 from ltpml_jax.data.readers import (
     coco,
     corrections,
@@ -28,7 +29,6 @@ from ltpml_jax.data.readers import (
     voc,
 )
 from ltpml_jax.data.writing import metadata, recipe, writer
-from ltpml_jax.data.writing.locations import measure_all
 from ltpml_jax.evaluation import expected_thresholds, model_file, predictions_file
 from ltpml_jax.inference import thresholds
 from ltpml_jax.models import weight_files

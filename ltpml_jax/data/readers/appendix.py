@@ -13,9 +13,9 @@ from etils import epath
 
 from ltpml_jax.data.labels import class_counts
 from ltpml_jax.data.listing import ListedSplit, Listing
+from ltpml_jax.data.locations import check_reachable, measure_all
 from ltpml_jax.data.readers import common, published_pickles
 from ltpml_jax.data.readers.list_files import ImageList, read_classes, read_images
-from ltpml_jax.data.writing.locations import check_reachable, measure_all
 from ltpml_jax.errors import UserError
 
 _DEPTH = 3

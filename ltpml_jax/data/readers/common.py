@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from ltpml_jax.data import locations
 from ltpml_jax.data.labels import LabelState
 from ltpml_jax.data.listing import Listing
-from ltpml_jax.data.writing import locations
 from ltpml_jax.errors import UserError
 
 SPLITS = ("train", "validation", "test")

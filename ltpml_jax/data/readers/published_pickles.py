@@ -6,7 +6,7 @@ import numpy as np
 from etils import epath
 
 from ltpml_jax.data.labels import class_groups
-from ltpml_jax.data.writing.locations import read_bytes
+from ltpml_jax.data.locations import read_bytes
 from ltpml_jax.errors import UserError
 from ltpml_jax.runtime import unpickle
 

@@ -13,8 +13,8 @@ from etils import epath
 
 from ltpml_jax.data.labels import LabelState
 from ltpml_jax.data.listing import ListedSplit, Listing
+from ltpml_jax.data.locations import check_reachable
 from ltpml_jax.data.readers import common
-from ltpml_jax.data.writing.locations import check_reachable
 from ltpml_jax.errors import UserError
 
 _LISTS = {"train": "train.txt", "validation": "val.txt", "test": "test.txt"}

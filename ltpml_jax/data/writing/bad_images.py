@@ -8,8 +8,8 @@ import numpy as np
 
 from ltpml_jax.data.labels import class_counts
 from ltpml_jax.data.listing import ListedSplit, Listing
+from ltpml_jax.data.locations import File
 from ltpml_jax.data.writing import checks
-from ltpml_jax.data.writing.locations import File
 from ltpml_jax.data.writing.shards import Fault
 from ltpml_jax.errors import UserError
 

@@ -15,11 +15,11 @@ from ltpml_jax.data import datasets, prepared
 from ltpml_jax.data.datasets import Dataset
 from ltpml_jax.data.digits_mlt import EMBEDDED
 from ltpml_jax.data.listing import ListedSplit, Listing
+from ltpml_jax.data.locations import is_remote, measure
 from ltpml_jax.data.readers import common, corrections
 from ltpml_jax.data.readers.corrections import Changes
 from ltpml_jax.data.records import Split
 from ltpml_jax.data.writing import metadata, recipe, tfds_format, writer
-from ltpml_jax.data.writing.locations import is_remote, measure
 from ltpml_jax.data.writing.writer import Written
 from ltpml_jax.errors import UserError
 from ltpml_jax.runtime.files import replacing

@@ -9,7 +9,7 @@ import numpy as np
 from ltpml_jax.data import prepared
 from ltpml_jax.data.digits_mlt import EMBEDDED
 from ltpml_jax.data.listing import Listing
-from ltpml_jax.data.writing.locations import File
+from ltpml_jax.data.locations import File
 from ltpml_jax.errors import UserError
 
 

@@ -15,8 +15,8 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from etils import epath
 
 from ltpml_jax.data.listing import ListedSplit
+from ltpml_jax.data.locations import FOLDER, MISSING, STRANGE, File
 from ltpml_jax.data.writing import checks, tfds_format
-from ltpml_jax.data.writing.locations import FOLDER, MISSING, STRANGE, File
 from ltpml_jax.runtime.files import replacing
 
 _NO_FILE = {

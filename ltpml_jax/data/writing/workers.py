@@ -14,8 +14,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ltpml_jax.data.locations import measure
 from ltpml_jax.data.writing import shards
-from ltpml_jax.data.writing.locations import measure
 from ltpml_jax.data.writing.shards import Fault, Shard
 from ltpml_jax.errors import UserError
 from ltpml_jax.runtime.files import write_atomic

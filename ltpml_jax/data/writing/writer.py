@@ -16,9 +16,9 @@ from filelock import Timeout
 
 from ltpml_jax.data import prepared
 from ltpml_jax.data.listing import Listing
+from ltpml_jax.data.locations import File, is_remote, measure, measure_all
 from ltpml_jax.data.writing import bad_images as bad
 from ltpml_jax.data.writing import metadata, recipe, shards, workers
-from ltpml_jax.data.writing.locations import File, is_remote, measure, measure_all
 from ltpml_jax.errors import UserError
 from ltpml_jax.runtime.files import LOCK, cache_home, lock
 

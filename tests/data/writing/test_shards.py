@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ltpml_jax.data.listing import ListedSplit
+from ltpml_jax.data.locations import FOLDER, MISSING, File, measure
 from ltpml_jax.data.writing import shards
-from ltpml_jax.data.writing.locations import FOLDER, MISSING, File, measure
 
 MIB = 1 << 20
 
