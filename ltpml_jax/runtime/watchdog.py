@@ -77,9 +77,8 @@ class watching:
         alone = f"all {self.count} processes respond and none is behind; " if self.count > 1 else ""
         found = self.found and f"{self.found}; check its log and its host"
         found = found or f"{alone}the last thing done was {self.done[1]!r}"
-        start = (
-            "\n" if os.isatty(screen.descriptor()) else ""
-        )  # a terminal may stand in the middle of the progress line
+        # A terminal may stand in the middle of the progress line.
+        start = "\n" if os.isatty(screen.descriptor()) else ""
         text = f"{start}error: {cause}: {found}; the same command resumes from the newest checkpoint{self.where}.\n"
         # Calls of C that keep the interpreter's lock, and no bytecode in between at which another thread could take it
         # and never give it back: the process ends when its sentence is printed.

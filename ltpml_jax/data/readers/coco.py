@@ -134,10 +134,13 @@ def _paths(file: CocoFile, images: str, split: str) -> list[str]:
     names = [file_name(image, place) for image, place in zip(file.images.values(), places, strict=True)]
     named = epath.Path(file.path).stem.rsplit("_", 1)[-1]
     folders = [images, *(posixpath.join(images, folder) for folder in (named, split))]
-    common.image_paths(images, names, places.__getitem__)
-    there = (folder for folder in folders if names and epath.Path(common.image_path(folder, names[0])).exists())
+
+    def below(folder: str, names: list[str]) -> list[str]:
+        return common.image_paths(folder, names, places.__getitem__)
+
+    there = (folder for folder in folders if any(epath.Path(path).exists() for path in below(folder, names[:1])))
     folder = next(there, images)  # if it is nowhere, the writer reports it missing from `images`
-    return [common.image_path(folder, name) for name in names]
+    return below(folder, names)
 
 
 def _rest(file: CocoFile, unlisted: str | None) -> LabelState:
