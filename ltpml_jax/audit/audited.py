@@ -40,27 +40,14 @@ def audit_runs(
     """
     out = Path(out)
     result_folder.check(out, entries.MARK)
-    audit = gather([Path(path) for path in workdirs], data_dir, form, top, per_class, out)
-    check(audit, wanted)
-    with result_folder.written(out, entries.MARK) as scratch:
-        return write(audit, scratch, every_image, wanted)
-
-
-def gather(workdirs: Sequence[Path], data_dir: str, form: str, top: int, per_class: int, home: Path) -> Audit:
-    """The evidence of some runs, ranked; no image is written yet. form: a key of belief.FORMS; home: as in Audit.
-
-    Raises UserError as `evidence.collect`.
-    """
-    found = evidence.collect(workdirs, data_dir)
+    found = evidence.collect([Path(path) for path in workdirs], data_dir)
+    if "csv" in wanted:
+        exports.check_names(found.class_names)
     believed = belief.FORMS[form](found)
     listed = entries.listed_entries(found, believed, top, per_class)
-    return Audit(home, found, believed, listed, [], entries.summary(found, believed, form, listed))
-
-
-def check(audit: Audit, wanted: Collection[str]) -> None:
-    """UserError where an export cannot keep the labels."""
-    if "csv" in wanted:
-        exports.check_names(audit.evidence.class_names)
+    audit = Audit(out, found, believed, listed, [], entries.summary(found, believed, form, listed))
+    with result_folder.written(out, entries.MARK) as scratch:
+        return write(audit, scratch, every_image, wanted)
 
 
 def write(audit: Audit, folder: Path, every_image: bool, wanted: Collection[str]) -> Audit:
