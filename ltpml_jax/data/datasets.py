@@ -49,11 +49,18 @@ def load(name: str, data_dir: str) -> Dataset:
     return Dataset(name, splits["train"], splits["test"], splits.get("validation"), opened.class_names, opened.groups)
 
 
+def folder_of(name: str, data_dir: str) -> epath.Path:
+    """Where the dataset lies, or would; UserError where no path from here leads there."""
+    if name in EMBEDDED:
+        return epath.Path(data_dir).expanduser() / name / VERSION
+    return prepared.folder_of(name, data_dir)
+
+
 def _built(name: str, data_dir: str) -> epath.Path:
     """The folder of an embedded dataset, which is built there where it is missing."""
     if is_remote(data_dir):
         raise UserError(f"{name} is built in a folder of this machine, not in {data_dir!r}; name one.")
-    folder = Path(data_dir).expanduser() / name / VERSION
+    folder = Path(folder_of(name, data_dir))
     if not (folder / prepared.METADATA).exists():
         from ltpml_jax.data.writing import embedded  # and with it TFDS
 

@@ -10,8 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ltpml_jax.audit.belief import shares_out
-from ltpml_jax.data import augment, prepared
-from ltpml_jax.data.digits_mlt import EMBEDDED, VERSION
+from ltpml_jax.data import augment, datasets
 from ltpml_jax.data.labels import LabelState, is_clean
 from ltpml_jax.data.task import Task
 from ltpml_jax.errors import UserError
@@ -97,8 +96,7 @@ def read_trained(run: FinishedRun, data_dir: str) -> Trained:
     """Counts of the training labels and some images with beliefs; UserError where dataset or checkpoint are gone."""
     folder = data_dir or run.fields["data.dir"]
     name = run.fields["data.name"]
-    place = Path(folder).expanduser() / name / VERSION if name in EMBEDDED else prepared.folder_of(name, folder)
-    if not place.exists():
+    if not datasets.folder_of(name, folder).exists():
         raise UserError(f"The dataset {name} is not in {folder}; --data_dir says where it lies.")
     opened = open_run(run.workdir, data_dir=data_dir)
     task = opened.run.task
