@@ -1,4 +1,4 @@
-"""Files on this machine or wherever etils.epath reaches: whether it does, their sizes, and reading them."""
+"""Files on this machine or wherever etils.epath reaches: whether it does, their names and sizes, and reading them."""
 
 import os
 import stat
@@ -19,6 +19,13 @@ class File(NamedTuple):
 
     size: int
     changed: float
+
+
+def unwritable(text: str) -> str:
+    """What a text holds that no file name and no metadata can, in a few words; "" for any other text."""
+    if "\0" in text:
+        return "a NUL character"
+    return "half of a character (a lone surrogate)" if any("\ud800" <= one <= "\udfff" for one in text) else ""
 
 
 def is_remote(path: epath.PathLike) -> bool:

@@ -5,6 +5,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from ltpml_jax.data.labels import GROUPS
+from ltpml_jax.data.locations import unwritable
 
 _SPLITS = {"train", "validation", "test"}
 
@@ -25,13 +26,12 @@ def misfit(metadata: dict[str, Any]) -> str:
     if not {"train", "test"} <= splits.keys() <= _SPLITS:
         return f"the splits are {', '.join(map(repr, splits))}"
     files = (*metadata["files"], *(metadata.get("sha256") or ()))
-    odd = next((name for name in files if PurePosixPath(name).name != name or "\0" in name), None)
+    odd = next((name for name in files if PurePosixPath(name).name != name), None)
     return "" if odd is None else f"{odd!r} is no name of a file in that folder"
 
 
 def _text(value: Any) -> bool:
-    """A string that UTF-8 can hold."""
-    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+    return isinstance(value, str) and not unwritable(value)
 
 
 def _number(value: Any) -> bool:

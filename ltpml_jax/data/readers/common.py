@@ -67,7 +67,7 @@ def image_path(images: str, path: str) -> str:
     Raises:
         ValueError: a relative path leaves the folder by `..`, or no file can have that name.
     """
-    odd = unwritable(path)
+    odd = locations.unwritable(path)
     if odd:
         raise ValueError(f"holds {odd}; correct it")
     if "://" in path:
@@ -99,13 +99,6 @@ def image_paths(images: str, paths: Iterable[str], place: Callable[[int], str]) 
     return found
 
 
-def unwritable(text: str) -> str:
-    """What a text holds that no file name and no metadata can, in a few words; "" for any other text."""
-    if "\0" in text:
-        return "a NUL character"
-    return "half of a character (a lone surrogate)" if any("\ud800" <= one <= "\udfff" for one in text) else ""
-
-
 def first_twice(items: Iterable[str]) -> str | None:
     """The first item that has occurred before, None where all are different."""
     seen = set()
@@ -131,7 +124,7 @@ def checked(listing: Listing, source: str) -> Listing:
     if not listing.class_names:
         raise UserError(f"{source} names no class; a dataset needs one at least.")
     for name in listing.class_names:
-        odd = unwritable(name) or ("a control character" if any(map(_is_control, name)) else "")
+        odd = locations.unwritable(name) or ("a control character" if any(map(_is_control, name)) else "")
         if odd:
             raise UserError(f"{source} names the class {name!r}, which holds {odd}; write it without.")
     if "train" not in splits:
@@ -140,9 +133,11 @@ def checked(listing: Listing, source: str) -> Listing:
     if twice is not None:
         raise UserError(f"{source} lists the image {twice} twice; list it once, in one split.")
     for name, split in splits.items():
-        odd = next((one for one in split.ids if unwritable(one)), None)
+        odd = next((one for one in split.ids if locations.unwritable(one)), None)
         if odd is not None:
-            raise UserError(f"{source} gives an image the id {odd!r}, which holds {unwritable(odd)}; correct it.")
+            raise UserError(
+                f"{source} gives an image the id {odd!r}, which holds {locations.unwritable(odd)}; correct it."
+            )
         twice = first_twice(split.ids)
         if twice is not None:
             raise UserError(f"{source} gives the id {twice!r} to two images of the split {name}; make ids unique.")

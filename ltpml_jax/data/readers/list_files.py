@@ -11,8 +11,7 @@ import numpy as np
 from etils import epath
 
 from ltpml_jax.data.labels import LabelState
-from ltpml_jax.data.locations import read_bytes
-from ltpml_jax.data.readers.common import unwritable
+from ltpml_jax.data.locations import read_bytes, unwritable
 from ltpml_jax.errors import UserError
 
 _IMAGE = re.compile(r"(\S.*?)((?:\s+\d+)*)")
