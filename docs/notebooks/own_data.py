@@ -15,26 +15,17 @@ to bottom, also as a plain program: `python docs/notebooks/own_data.py`.
 
 # %%
 import csv
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
-import shapes  # beside this file
+import shapes  # beside this file, as is command
+from command import ltpml
 
 import ltpml_jax
 
 folder = Path(tempfile.mkdtemp(prefix="own_data_"))
 print(f"Everything is written to {folder}")
-
-
-def ltpml(*words: object) -> None:
-    """What `ltpml WORDS` does on the command line."""
-    done = subprocess.run([sys.executable, "-m", "ltpml_jax", *map(str, words)], capture_output=True, text=True)
-    print(done.stdout if done.returncode == 0 else done.stderr)
-    done.check_returncode()
-
 
 # %% [markdown]
 # ## Pictures and a table
