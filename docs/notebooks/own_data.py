@@ -82,14 +82,13 @@ ltpml_jax.train(config, folder / "run")
 # ## Predict
 #
 # Pictures that have no labels. The file has the labels and the score of every class;
-# `ltpml_jax.open_run(folder / "run").predict(new)` gives the logits as an array. Without `--threshold` a class counts
-# as present in as many pictures as its share of the training pictures is estimated to be. That estimate needs rare
-# classes; of four that are all frequent it is too low, so here a score of one half decides.
+# `ltpml_jax.open_run(folder / "run").predict(new)` gives the logits as an array. A class counts as present
+# from the score on that as many training pictures exceed as are estimated to have it (`--threshold=0.5` takes another).
 
 # %%
 new, truth = shapes.draw_many(60, seed=1)
 shapes.save(new, folder / "new", "new")
-ltpml("predict", f"--workdir={folder}/run", folder / "new", "--threshold=0.5", f"--out={folder}/found.csv")
+ltpml("predict", f"--workdir={folder}/run", folder / "new", f"--out={folder}/found.csv")
 with (folder / "found.csv").open(newline="") as file:
     found = {Path(row["path"]).name: set(row["labels"].split(";")) for row in csv.DictReader(file)}
 
