@@ -19,10 +19,12 @@ def claim(config: Config, workdir: Path) -> None:
     """Make the work directory belong to this config: write config.json, where there is none.
 
     For when everything that the config names has been found, so that a run that never began claims no directory.
+    UserError where it cannot be written.
     """
     path = workdir / FILE
-    if not path.exists():
-        write_atomic(path, config.to_json(indent=2, sort_keys=True) + "\n")
+    with writing(path):
+        if not path.exists():
+            write_atomic(path, config.to_json(indent=2, sort_keys=True) + "\n")
 
 
 def check_workdir(config: Config, workdir: Path) -> None:

@@ -96,3 +96,8 @@ def test_a_directory_with_commas_in_its_name_is_one(tmp_path, monkeypatch):
     given = "plain,rate=0.1,seed=0,gone,a,b,c,also,gone"
     assert join_names(given.split(",")) == ["plain", "rate=0.1,seed=0", "gone", "a,b,c", "also", "gone"]
     assert join_names([]) == [] and join_names(["plain", "rate=0.1,seed=0"]) == ["plain", "rate=0.1,seed=0"]
+
+
+def test_a_config_that_finds_no_room_is_one_sentence(tmp_path):
+    with pytest.raises(UserError, match="gone/config.json cannot be written .No such file or directory.; make room"):
+        claim(digits_mlt.get_config("0.25"), tmp_path / "gone")
