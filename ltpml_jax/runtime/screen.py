@@ -1,7 +1,8 @@
 """The screen is for sentences: what the C++ code of libraries prints goes to a file in the work directory.
 
 Connections of Gloo, stacks of XLA, tracebacks of Orbax's threads: of use to who looks for a cause, but they bury the
-sentence that names it. What Python prints, tracebacks of unexpected errors included, stays on the screen.
+sentence that names it. What Python prints, tracebacks of unexpected errors included, stays on the screen; those of
+threads that libraries started go to the file.
 """
 
 import contextlib
@@ -10,11 +11,14 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Iterator
+import threading
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 FILE = "libraries.log"
+PACKAGE = Path(__file__).parents[1]
 _ERRORS = [2]  # the descriptor of the screen, last in the list, for those who write to it past Python's streams
 
 
@@ -29,6 +33,7 @@ def libraries_to(path: Path) -> Iterator[None]:
 
     The logs of libraries go to the file too, as their handlers hold the streams of before. Does nothing where those are
     not these descriptors, or the file cannot be written. All is as before after the block; an empty file is removed.
+    Only threads' tracebacks keep going to the file after an error: the process ends, and Orbax's threads with it.
     """
     ours = _descriptors((sys.stdout, sys.stderr)) == [1, 2]
     try:
@@ -51,10 +56,25 @@ def libraries_to(path: Path) -> Iterator[None]:
             os.dup2(log.fileno(), number)
         _replace(*(_opened(one, stream) for one, stream in zip(kept, before, strict=True)))
         _ERRORS.append(kept[1])
+        earlier, threading.excepthook = threading.excepthook, _to_file(path, threading.excepthook)
         if not faulthandler.is_enabled():  # a crash shall be seen, and without this it would not
             faulthandler.enable(sys.stderr)
             stack.callback(faulthandler.disable)
         yield
+        threading.excepthook = earlier
+
+
+def _to_file(path: Path, otherwise: Callable[[Any], object]) -> Callable[[Any], object]:
+    """A threading.excepthook that appends tracebacks to a file; those with a line of this package go `otherwise`."""
+
+    def write(found: Any) -> None:
+        if any(frame.filename.startswith(str(PACKAGE)) for frame in traceback.extract_tb(found.exc_traceback)):
+            otherwise(found)
+            return
+        with contextlib.suppress(OSError), path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            traceback.print_exception(found.exc_type, found.exc_value, found.exc_traceback, file=file)
+
+    return write
 
 
 def _descriptors(streams: Any) -> list[int]:

@@ -51,6 +51,23 @@ def test_an_unexpected_error_and_a_crash_are_seen(tmp_path):
     assert "Fatal Python error: Aborted" in ended(tmp_path, "os.abort()").stderr
 
 
+THREADS = """import threading
+    from ltpml_jax.runtime import files
+    threading.Thread(target=int, args=("library's",)).start()
+    threading.Thread(target=files.check_regular, args=("ours",)).start()
+    late = threading.Timer(0.5, int, args=("late one's",)); late.start()
+    raise KeyError("a defect")"""
+
+
+@pytest.mark.processes
+def test_tracebacks_of_threads_that_libraries_started_go_to_the_file_to_the_end(tmp_path):
+    done = ended(tmp_path, THREADS)
+    assert "KeyError: 'a defect'" in done.stderr and "No such file or directory: 'ours'" in done.stderr
+    assert "ValueError" not in done.stderr
+    log = (tmp_path / "below" / "libraries.log").read_text()
+    assert "library's" in log and "late one's" in log and "'ours'" not in log
+
+
 def test_streams_that_are_captured_stay_as_they_are(tmp_path, capsys):
     with screen.libraries_to(tmp_path / "libraries.log"):
         print("table")
