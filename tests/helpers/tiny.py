@@ -23,6 +23,14 @@ def linear(inputs: int, outputs: int, rng: np.random.Generator) -> nnx.Linear:
     return made
 
 
+def cells(images: jax.Array) -> jax.Array:
+    """Images [B, H, W, 3] as numbers [B, 48]: means over SIDE x SIDE parts of each."""
+    batch, height, width, _ = images.shape
+    if (height, width) != (SIDE, SIDE):
+        images = images.reshape(batch, SIDE, height // SIDE, SIDE, width // SIDE, 3).mean((2, 4))
+    return images.reshape(batch, -1)
+
+
 class Features(nnx.Module):
     """A backbone of one layer: `features` numbers of each image, [B, 1, 1, features]."""
 
@@ -32,24 +40,27 @@ class Features(nnx.Module):
         self.layer1 = linear(SIDE * SIDE * 3, self.features, np.random.default_rng([number, 1]))
 
     def __call__(self, images: jax.Array, *, train: bool, mask: jax.Array | None) -> jax.Array:
-        batch, height, width, _ = images.shape
-        cells = images.reshape(batch, SIDE, height // SIDE, SIDE, width // SIDE, 3).mean((2, 4))
-        return jnp.tanh(self.layer1(cells.reshape(batch, 1, 1, -1)))
+        return jnp.tanh(self.layer1(cells(images)))[:, None, None]
 
     def stages(self, images: jax.Array, *, train: bool, mask: jax.Array | None) -> list[jax.Array]:
         return [images, self(images, train=train, mask=mask)]
 
 
 class Classifier(nnx.Module):
-    """Backbone and head, with a running mean of the logits in place of BatchNorm statistics."""
+    """One layer, with a running mean of the logits in place of BatchNorm statistics."""
 
     def __init__(self, classes: int, number: int) -> None:
-        self.backbone = Features(number)
-        self.head = linear(Features.features, classes, np.random.default_rng([number, 2]))
+        self.number = number
+        self.layer = linear(SIDE * SIDE * 3, classes, np.random.default_rng(number))
         self.mean = nnx.BatchStat(jnp.zeros(classes))
 
+    @property
+    def backbone(self) -> Features:
+        """For networks that are made of a backbone; the classifier itself has none."""
+        return Features(self.number)
+
     def __call__(self, images: jax.Array, *, train: bool, mask: jax.Array | None, dropout_key: Any) -> jax.Array:
-        logits = self.head(self.backbone(images, train=train, mask=mask)[:, 0, 0])
+        logits = self.layer(cells(images))
         if train:
             counts = jnp.ones(len(images), bool) if mask is None else mask
             mean = jnp.where(counts[:, None], logits, 0).sum(0) / jnp.maximum(counts.sum(), 1)
