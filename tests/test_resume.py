@@ -27,7 +27,7 @@ EVERY = 3  # steps between checkpoints
 
 
 def command(workdir: Path) -> list[str]:
-    """On a network that compiles quickly, but for the commands of the test of kills."""
+    """On a network that compiles quickly; the test of kills has a real one."""
     return runs.tiny_command(workdir, train__checkpoint_every=EVERY)
 
 
@@ -131,26 +131,25 @@ def test_worker_processes_change_nothing(uninterrupted, tmp_path):
 
 
 def test_a_run_that_is_killed_comes_to_the_same(tmp_path):
-    """NDLP on a real network and 8 devices."""
-
-    def start() -> subprocess.Popen[str]:
-        return runs.start_all(runs.command(tmp_path, train__checkpoint_every=4), 1, 8)[0]
-
-    kill_when(start(), tmp_path, saving(8))
-    with (tmp_path / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 8, "epoch": 0, "batch": "a1b2')  # torn by the kill
-    kill_when(start(), tmp_path, saved(12))
-    for file in (tmp_path / "checkpoints" / "12").glob("checksums.json"):
+    """On a real network."""
+    real = functools.partial(runs.command, train__checkpoint_every=EVERY)
+    whole, workdir = tmp_path / "whole", tmp_path / "killed"
+    assert runs.call(real(whole)).returncode == 0
+    kill_when(runs.start(real(workdir)), workdir, saving(2 * EVERY))
+    with (workdir / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 7, "epoch": 0, "batch": "a1b2')  # torn by the kill
+    kill_when(runs.start(real(workdir)), workdir, saved(4 * EVERY))
+    for file in (workdir / "checkpoints" / str(4 * EVERY)).glob("checksums.json"):
         file.unlink()  # as if killed a moment earlier, before it was saved to its end
-    left_over = tmp_path / "checkpoints" / "16.orbax-checkpoint-tmp"
+    left_over = workdir / "checkpoints" / f"{5 * EVERY}.orbax-checkpoint-tmp"
     if not left_over.exists():
-        shutil.copytree(tmp_path / "checkpoints" / "12", left_over)
+        shutil.copytree(workdir / "checkpoints" / str(4 * EVERY), left_over)
     (left_over / "_CHECKPOINT_METADATA").unlink(missing_ok=True)
-    (done,) = runs.wait_all([start()])
+    done = runs.call(real(workdir))
     assert done.returncode == 0, done.stderr
-    assert "The checkpoint of step 12 was not saved to its end" in done.stderr
-    assert "Resuming from step 8" in done.stderr
-    assert_same(tmp_path, runs.finished())
+    assert f"The checkpoint of step {4 * EVERY} was not saved to its end" in done.stderr
+    assert f"Resuming from step {3 * EVERY}" in done.stderr
+    assert_same(workdir, whole)
 
 
 def test_a_run_whose_first_checkpoint_was_not_saved_to_its_end_begins_anew(uninterrupted, tmp_path):
@@ -228,7 +227,7 @@ def test_sigterm_in_an_evaluation_saves_what_it_evaluates(tmp_path, monkeypatch,
 @pytest.mark.parametrize("library", ["jaxlib", "grain"])
 def test_ctrl_c_before_the_first_step_is_one_line(tmp_path, library):
     """While the libraries are imported; nothing is there to be saved."""
-    process = runs.start(command(tmp_path))
+    process = runs.start(runs.command(tmp_path))
     while library not in Path(f"/proc/{process.pid}/maps").read_text():
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
@@ -277,7 +276,7 @@ def test_lost_records_are_noticed_when_a_run_is_resumed_and_when_it_is_evaluated
     evaluated = runs.call([*runs.python("evaluate"), f"--workdir={workdir}"])
     assert "mAP Total" in evaluated.stdout
     assert "lost the records of 2 of 16 steps (from 4 to 5);" in runs.sentence(evaluated)
-    resumed = runs.call(runs.command(workdir, train__checkpoint_every=4))
+    (resumed,) = runs.wait_all(runs.start_all(runs.command(workdir, train__checkpoint_every=4), 1, 8))
     warning, *_ = (line for line in resumed.stderr.splitlines() if "WARNING" in line)
     assert "lost the records of 2 of 16 steps (from 4 to 5);" in warning
     assert resumed.returncode == 2 and "mAP Total" in resumed.stdout

@@ -16,7 +16,7 @@ from ltpml_jax.errors import UserError
 from ltpml_jax.evaluation import metrics
 from ltpml_jax.runtime import checkpoints
 from ltpml_jax.state import make_mesh
-from tests.helpers import runs, session, trees
+from tests.helpers import runs, trees
 from tests.test_resume import leaves
 
 # What compiles fastest, for what depends neither on the method nor on the network.
@@ -58,9 +58,8 @@ def test_an_epoch_is_summed_up_over_all_its_steps():
 def test_the_number_of_devices_changes_nothing(devices, tmp_path):
     """On a network that compiles quickly; the test after this one and test_processes.py have a real one."""
     assert jax.device_count() == 8
-    on_eight = session.once("eight_devices", runs.tiny_run)
     runs.tiny_run(tmp_path, train__devices=devices)
-    mine, eight = runs.lines(tmp_path), runs.lines(on_eight)
+    mine, eight = runs.lines(tmp_path), runs.lines(runs.eight_devices())
     assert len(mine) == len(eight) == 20
     for line, expected in zip(mine, eight, strict=True):
         assert line.keys() == expected.keys()
@@ -72,7 +71,7 @@ def test_the_number_of_devices_changes_nothing(devices, tmp_path):
             else:
                 assert value == expected[name], (line["step"], name)
     for name, scores in results(tmp_path)["test"].items():
-        assert scores == pytest.approx(results(on_eight)["test"][name], abs=0.1)
+        assert scores == pytest.approx(results(runs.eight_devices())["test"][name], abs=0.1)
 
 
 def test_going_on_with_other_devices_and_threads_is_the_same_run(tmp_path):

@@ -70,6 +70,12 @@ def tiny_run(workdir: Path, **changes: Any) -> None:
         trainer.train(config(**TINY | changes), workdir)
 
 
+@functools.cache
+def eight_devices() -> Path:
+    """The work directory of such a run on 8 devices; do not change it."""
+    return session.once("eight_devices", tiny_run)
+
+
 def copy_of_finished(to: Path) -> Path:
     """A copy that a test may damage."""
     return Path(shutil.copytree(finished(), to / "copy"))
