@@ -36,7 +36,7 @@ from ltpml_jax.methods.base import Method
 from ltpml_jax.methods.settings import Config
 from ltpml_jax.models.pretrained import check_weights
 from ltpml_jax.runtime import checkpoints, metrics_log, preemption, processes, watchdog
-from ltpml_jax.runtime.files import sole_run
+from ltpml_jax.runtime.files import sole_run, write_atomic, writing
 from ltpml_jax.runtime.metrics_log import MetricsLog
 from ltpml_jax.runtime.progress import Progress
 from ltpml_jax.state import TrainState, make_mesh
@@ -153,7 +153,8 @@ def announce(run: Experiment) -> None:
     log.info("%d device(s)%s: %s; %d parameters train", mesh.size, among, mesh.devices.flat[0].device_kind, count)
     if processes.is_first():
         overview = parameter_overview.get_parameter_overview(trained, include_stats=False)
-        (run.workdir / PARAMETERS).write_text(f"{overview}\n")
+        with writing(run.workdir / PARAMETERS):
+            write_atomic(run.workdir / PARAMETERS, f"{overview}\n")
     processes.together(lambda: model_file.save(run) if processes.is_first() else None)
     log.info("Metrics, checkpoints and results go to %s", run.workdir)
 

@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -18,10 +19,12 @@ def claim(config: Config, workdir: Path) -> None:
     """Make the work directory belong to this config: write config.json, where there is none.
 
     For when everything that the config names has been found, so that a run that never began claims no directory.
+    UserError where it cannot be written.
     """
     path = workdir / FILE
-    if not path.exists():
-        write_atomic(path, config.to_json(indent=2, sort_keys=True) + "\n")
+    with writing(path):
+        if not path.exists():
+            write_atomic(path, config.to_json(indent=2, sort_keys=True) + "\n")
 
 
 def check_workdir(config: Config, workdir: Path) -> None:
@@ -79,3 +82,17 @@ def differences(before: Config, after: Config) -> list[str]:
     absent = "absent"
     pairs = [(name, old.get(name, absent), new.get(name, absent)) for name in sorted((old.keys() | new.keys()) - free)]
     return [f"{name} was {before}, now {now}" for name, before, now in pairs if before != now]
+
+
+def join_names(parts: Sequence[str]) -> list[str]:
+    """Directories of a list that was split at its commas; one with commas in its name, as a sweep's, is whole again.
+
+    What is no directory, with parts after it or without, stays as it is.
+    """
+    names, start = [], 0
+    while start < len(parts):
+        ends = range(start + 1, len(parts) + 1)
+        end = next((end for end in ends if Path(",".join(parts[start:end])).is_dir()), start + 1)
+        names.append(",".join(parts[start:end]))
+        start = end
+    return names

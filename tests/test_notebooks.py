@@ -51,7 +51,7 @@ def test_every_cell_is_whole_and_the_first_one_explains(name):
 
 
 def test_every_notebook_is_run_here_and_linked():
-    assert {path.stem for path in FOLDER.glob("*.py")} == {*NAMES, "shapes"}
+    assert {path.stem for path in FOLDER.glob("*.py")} == {*NAMES, "shapes", "command"}
     pages = "".join(path.read_text() for path in (runs.ROOT / "docs").glob("*.md"))
     assert all(f"(notebooks/{name}.py)" in pages for name in NAMES)
     assert "(docs/notebooks)" in (runs.ROOT / "README.md").read_text()

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from configs import digits_mlt
 from ltpml_jax.config import default_config, fields, settings, validate
 from ltpml_jax.errors import UserError
-from ltpml_jax.workdir import check_workdir, claim, differences, saved_config
+from ltpml_jax.workdir import check_workdir, claim, differences, join_names, saved_config
 
 
 def test_a_config_comes_back_from_its_folder(tmp_path):
@@ -87,3 +87,17 @@ def test_a_config_of_an_earlier_version_is_completed(tmp_path):
     config.jitter.hue = 3.0
     assert differences(saved_config(tmp_path), config) == []
     validate(saved_config(tmp_path))
+
+
+def test_a_directory_with_commas_in_its_name_is_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("plain", "rate=0.1,seed=0", "a,b,c"):
+        (tmp_path / name).mkdir()
+    given = "plain,rate=0.1,seed=0,gone,a,b,c,also,gone"
+    assert join_names(given.split(",")) == ["plain", "rate=0.1,seed=0", "gone", "a,b,c", "also", "gone"]
+    assert join_names([]) == [] and join_names(["plain", "rate=0.1,seed=0"]) == ["plain", "rate=0.1,seed=0"]
+
+
+def test_a_config_that_finds_no_room_is_one_sentence(tmp_path):
+    with pytest.raises(UserError, match="gone/config.json cannot be written .No such file or directory.; make room"):
+        claim(digits_mlt.get_config("0.25"), tmp_path / "gone")

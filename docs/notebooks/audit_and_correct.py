@@ -15,27 +15,18 @@ to bottom, also as a plain program: `python docs/notebooks/audit_and_correct.py`
 
 # %%
 import csv
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
-import shapes  # beside this file
+import shapes  # beside this file, as is command
+from command import ltpml
 
 import ltpml_jax
 from ltpml_jax.data import datasets
 
 folder = Path(tempfile.mkdtemp(prefix="audit_"))
 print(f"Everything is written to {folder}")
-
-
-def ltpml(*words: object) -> None:
-    """What `ltpml WORDS` does on the command line."""
-    done = subprocess.run([sys.executable, "-m", "ltpml_jax", *map(str, words)], capture_output=True, text=True)
-    print(done.stdout if done.returncode == 0 else done.stderr)
-    done.check_returncode()
-
 
 # %% [markdown]
 # ## Labels of which some are wrong

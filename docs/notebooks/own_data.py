@@ -15,26 +15,17 @@ to bottom, also as a plain program: `python docs/notebooks/own_data.py`.
 
 # %%
 import csv
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
-import shapes  # beside this file
+import shapes  # beside this file, as is command
+from command import ltpml
 
 import ltpml_jax
 
 folder = Path(tempfile.mkdtemp(prefix="own_data_"))
 print(f"Everything is written to {folder}")
-
-
-def ltpml(*words: object) -> None:
-    """What `ltpml WORDS` does on the command line."""
-    done = subprocess.run([sys.executable, "-m", "ltpml_jax", *map(str, words)], capture_output=True, text=True)
-    print(done.stdout if done.returncode == 0 else done.stderr)
-    done.check_returncode()
-
 
 # %% [markdown]
 # ## Pictures and a table
@@ -91,14 +82,13 @@ ltpml_jax.train(config, folder / "run")
 # ## Predict
 #
 # Pictures that have no labels. The file has the labels and the score of every class;
-# `ltpml_jax.open_run(folder / "run").predict(new)` gives the logits as an array. Without `--threshold` a class counts
-# as present in as many pictures as its share of the training pictures is estimated to be. That estimate needs rare
-# classes; of four that are all frequent it is too low, so here a score of one half decides.
+# `ltpml_jax.open_run(folder / "run").predict(new)` gives the logits as an array. A class counts as present
+# from the score on that as many training pictures exceed as are estimated to have it (`--threshold=0.5` takes another).
 
 # %%
 new, truth = shapes.draw_many(60, seed=1)
 shapes.save(new, folder / "new", "new")
-ltpml("predict", f"--workdir={folder}/run", folder / "new", "--threshold=0.5", f"--out={folder}/found.csv")
+ltpml("predict", f"--workdir={folder}/run", folder / "new", f"--out={folder}/found.csv")
 with (folder / "found.csv").open(newline="") as file:
     found = {Path(row["path"]).name: set(row["labels"].split(";")) for row in csv.DictReader(file)}
 

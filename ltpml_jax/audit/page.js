@@ -52,26 +52,41 @@ function csv() {
   return lines.join("\n") + "\n";
 }
 
-document.addEventListener("keydown", (event) => {
-  const entry = document.activeElement && document.activeElement.closest("li");
-  if (!entry || event.ctrlKey || event.metaKey || event.altKey) { return; }
-  const state = { "1": "1", "0": "0", "?": "?", "u": "" }[event.key];
+// Returns whether the key means something.
+function press(entry, pressed) {
+  const state = { "1": "1", "0": "0", "?": "?", "u": "" }[pressed];
   if (state !== undefined) {
     decisions[nameOf(entry)] = state;
     save();
     move(entry, 1);
-  } else if (event.key === "Backspace") {
+  } else if (pressed === "Backspace") {
     delete decisions[nameOf(entry)];
     save();
-  } else if (event.key === "ArrowDown" || event.key === "ArrowRight") {
+  } else if (pressed === "ArrowDown" || pressed === "ArrowRight") {
     move(entry, 1);
-  } else if (event.key === "ArrowUp" || event.key === "ArrowLeft") {
+  } else if (pressed === "ArrowUp" || pressed === "ArrowLeft") {
     move(entry, -1);
   } else {
-    return;
+    return false;
   }
-  event.preventDefault();
+  return true;
+}
+
+let selected = entries[0];
+document.addEventListener("focusin", (event) => { selected = event.target.closest("li") || selected; });
+document.addEventListener("keydown", (event) => {
+  const entry = document.activeElement && document.activeElement.closest("li");
+  if (!entry || event.ctrlKey || event.metaKey || event.altKey) { return; }
+  if (press(entry, event.key)) { event.preventDefault(); }
 });
+for (const button of document.querySelectorAll("button[data-key]")) {
+  button.addEventListener("click", () => {
+    const entry = selected && !selected.hidden ? selected : entries.find((one) => !one.hidden);
+    if (!entry) { return; }
+    entry.focus();
+    press(entry, button.dataset.key);
+  });
+}
 for (const name of ["class", "group", "reason"]) { document.getElementById(name).addEventListener("change", filter); }
 document.getElementById("clear").addEventListener("click", () => {
   if (confirm("Clear all decisions?")) { decisions = {}; save(); }

@@ -49,9 +49,10 @@ def problems(values: Any) -> list[str]:
 def run(values: Any) -> None:
     """Write the audit and print what is in it."""
     from ltpml_jax.audit import audited
+    from ltpml_jax.workdir import join_names
 
     audit = audited.audit_runs(
-        values.workdir,
+        join_names(values.workdir),
         values.out,
         data_dir=values.data_dir,
         form=values.belief,

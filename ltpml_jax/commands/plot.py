@@ -28,7 +28,9 @@ def define(values: flags.FlagValues) -> None:
 
 def problems(values: Any) -> list[str]:
     """A sentence where several runs have no folder to go to."""
-    if len(values.workdir) > 1 and not values.out:
+    from ltpml_jax.workdir import join_names
+
+    if len(join_names(values.workdir)) > 1 and not values.out:
         return ["--out is missing; plots of several runs need a folder."]
     return []
 
@@ -39,10 +41,12 @@ def run(values: Any) -> None:
         raise UserError(f"`ltpml plot` needs matplotlib, which is not installed: {INSTALL}.")
     from ltpml_jax.plotting import plot_folder, plotted_run
     from ltpml_jax.runtime import result_folder
+    from ltpml_jax.workdir import join_names
 
-    out = Path(values.out) if values.out else Path(values.workdir[0]) / FOLDER
+    folders = join_names(values.workdir)
+    out = Path(values.out) if values.out else Path(folders[0]) / FOLDER
     result_folder.check(out, plot_folder.MARK)  # before what takes long
-    workdirs = [path for folder in values.workdir for path in compare.runs_of(Path(folder))]
+    workdirs = [path for folder in folders for path in compare.runs_of(Path(folder))]
     files = plot_folder.write(plotted_run.gather(workdirs, values.data_dir), out, values.format)
     print(f"Written to {out}: {', '.join(files)}")
 

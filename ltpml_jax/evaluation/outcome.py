@@ -16,6 +16,7 @@ from ltpml_jax.evaluation.prediction import predict_all, read_rows
 from ltpml_jax.evaluation.predictions_file import Predictions
 from ltpml_jax.evaluation.result_events import Results
 from ltpml_jax.experiment import Experiment, open_checkpoint
+from ltpml_jax.methods.priors import expected_shares
 from ltpml_jax.runtime import checkpoints, metrics_log, processes, watchdog
 from ltpml_jax.state import TrainState, evaluated
 
@@ -138,8 +139,7 @@ def choose_thresholds(run: Experiment, state: TrainState) -> tuple[np.ndarray, s
     """The headline's `expected_thresholds` float64 [C], and which images they are made of."""
     feed, count, images = loader.familiar_batches(run.config, run.task, run.mesh)
     outputs = predict_all(run.predict, evaluated(state), state.rest, feed, count)
-    logits, prior = next(iter(outputs.values())), run.task.prior
-    share = np.asarray(prior.class_count) / np.asarray(prior.train_size)
+    logits, share = next(iter(outputs.values())), expected_shares(run.task.prior)
     return expected_thresholds.expected(expected_thresholds.scores(logits[read_rows(logits)]), share), images
 
 

@@ -18,6 +18,7 @@ from ltpml_jax.data.labels import LabelState
 from ltpml_jax.evaluation.metrics import Scores
 from ltpml_jax.evaluation.prediction import read_rows
 from ltpml_jax.runtime import metrics_log
+from ltpml_jax.runtime.files import writing
 
 SUFFIX = ".results"  # of the file's name
 
@@ -43,12 +44,13 @@ def write(workdir: Path, found: Results) -> None:
     """Write the events, in place of those that the end of this run wrote before.
 
     Scores are `test/NAME`, AP by class `test_AP/CLASS`, PR curves over all known labels of a group `test_PR/GROUP`.
-    Numbers that are not finite are left out.
+    Numbers that are not finite are left out. UserError where they cannot be written.
     """
     folder = workdir / metrics_log.EVENTS
-    for path in folder.glob(f"*{SUFFIX}"):
-        path.unlink()
-    writer = metrics_log.event_writer(folder, suffix=SUFFIX)
+    with writing(folder):
+        for path in folder.glob(f"*{SUFFIX}"):
+            path.unlink()
+        writer = metrics_log.event_writer(folder, suffix=SUFFIX)
     try:
         metrics = {f"test/{name}": value for name, value in found.scores.items() if math.isfinite(value)}
         for summary in hparams(found.fields, metrics):
@@ -61,6 +63,7 @@ def write(workdir: Path, found: Results) -> None:
             writer.add_pr_curve(f"test_PR/{name}", labels, scores, found.step)
     finally:
         writer.close()
+    metrics_log.check_events(writer)
 
 
 def hparams(fields: Mapping[str, Any], metrics: Mapping[str, float]) -> tuple[Any, ...]:

@@ -12,15 +12,14 @@ step (Patrini et al., CVPR 2017, "forward"; Natarajan et al., NeurIPS 2013). Kin
     known labels         P(positive | absent) = P(negative | present) = 0: certain
     missing positives    P(unknown | present) = r,  P(unknown | absent) = the share of absent labels not annotated
 
-What identifies the rates. q: column sums and the long tail (methods/priors.py), one q for all classes. The number of
-positives n_j: the column sum given q. r: the labels of a class say nothing of it, as any r in [0, 1) fits equally well
-with n_j / (1 - r) positives. A class that has known negatives is assumed to lack labels at random, so that its unknown
-ones say nothing. Of classes without any, the share of images without a positive identifies r if every image has one
-at least and a Poisson number of others (`priors.estimate_missing_rate`), else r must be given; beside candidates it
-is taken for 0. Rates by class q_j: not
-identified beside n_j by column sums, nor by a network that is free to fit p; one q is assumed, and where rarer classes
-have more false candidates, their n_j come out too large. That states depend on the class and not on the image is
-assumed throughout.
+What identifies the rates. q: column sums and the long tail, or known positives beside candidates (methods/priors.py),
+one q for all classes. The number of positives n_j: the column sum given q. r: the labels of a class say nothing of it,
+as any r in [0, 1) fits equally well with n_j / (1 - r) positives. A class that has known negatives is assumed to lack
+labels at random, so that its unknown ones say nothing. Of classes without any, the share of images without a positive
+identifies r if every image has one at least and a Poisson number of others (`priors.estimate_missing_rate`), else r
+must be given; beside candidates it is taken for 0. Rates by class q_j: not identified beside n_j by column sums, nor by
+a network that is free to fit p; one q is assumed, and where rarer classes have more false candidates, their n_j come
+out too large. That states depend on the class and not on the image is assumed throughout.
 """
 
 from collections.abc import Callable
@@ -33,7 +32,7 @@ from ltpml_jax.methods import losses
 from ltpml_jax.methods.base import Blocks, Context, Forward, Method, Pass, Plan
 from ltpml_jax.methods.branch import FixedBranch, Offset
 from ltpml_jax.methods.label_states import LabelState
-from ltpml_jax.methods.priors import HIGHEST_MISSING, Prior
+from ltpml_jax.methods.priors import Prior, missing_rates
 from ltpml_jax.methods.settings import BELOW_ONE, SHARE, between, one_of
 
 
@@ -59,21 +58,21 @@ class LabelModel(NamedTuple):
 def label_model(prior: Prior, settings: NoiseSettings) -> LabelModel:
     """The model of the labels that a prior and the settings give.
 
-    Counts are kept above their standard error and within [1, N - 1]; states that were observed keep a probability of
-    1 / N or more where the model says that they can be.
+    Counts are kept above their standard error, where there are as many candidates, and within [1, N - 1]; states that
+    were observed keep a probability of 1 / N or more where the model says that they can be.
     """
     size, seen, q = (jnp.asarray(leaf) for leaf in (prior.train_size, prior.class_count, prior.flip_rate))
     states = jnp.zeros((4, *seen.shape)) if prior.state_count is None else jnp.asarray(prior.state_count)
-    at_random = jnp.minimum(states[LabelState.UNKNOWN] / size, HIGHEST_MISSING)
-    missing = jnp.where(states[LabelState.NEGATIVE] > 0, at_random, prior.missing_rate)
+    r, plain = missing_rates(prior), prior.state_count is None
     if settings.rates == "given":
         named = states[LabelState.POSITIVE] + states[LabelState.CANDIDATE]
-        columns = seen * (1 - q) + q * size if prior.state_count is None else named
-        q, missing = (jnp.asarray(rate, seen.dtype) for rate in (settings.flip_rate, settings.missing_rate))
+        columns = seen * (1 - q) + q * size if plain else named
+        q = jnp.asarray(settings.flip_rate, seen.dtype)
+        r = jnp.where(states[LabelState.UNKNOWN] > 0, settings.missing_rate, jnp.zeros_like(seen))
         seen = jnp.where(prior.true_counts, seen, (columns - q * size) / (1 - q))
-    r = jnp.where(states[LabelState.UNKNOWN] > 0, missing, 0.0)
+    error = prior.count_error if plain else jnp.minimum(prior.count_error, states[LabelState.CANDIDATE])
     hidden = jnp.where(prior.true_counts, 0.0, r)
-    count = jnp.clip(jnp.maximum(seen, prior.count_error) / (1 - hidden), 1, size - 1)
+    count = jnp.clip(jnp.maximum(seen, error) / (1 - hidden), 1, size - 1)
     weight = (size / count) ** settings.weight_exponent
     table = _probabilities(states, count, q, r, size)
     return LabelModel(count / size, jnp.log(table), weight / weight.mean())

@@ -10,11 +10,15 @@ column sums alone (C sums, C + 1 unknowns); what identifies it is the long tail:
 little but flips. `estimate_flip_rate` is the posterior mean of q, flat prior, under S_j ~ Binomial(N, q + (1 - q) pi_j)
 with pi_j log-uniform (an exponential long tail) between two ends that are unknown and averaged over. Its error
 is measured by benchmarks/priors.py; docs/results.md has the figures.
+
+Beside candidates people's labels have positives and negatives that are known. Where doubt does not choose among
+classes, n_j known positives say how many of the candidates are true: `counts_beside_known` has that model.
 """
 
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ltpml_jax.methods.label_states import LabelState
@@ -24,6 +28,8 @@ FREQUENCIES = 120  # log-spaced class frequencies between 1/N and 1
 LOWEST_END, HIGHEST_START = 0.1, 30  # the tail ends somewhere above 10 % of the images, starts below 30 of them
 ENDS = 8  # choices of either end
 HIGHEST_MISSING = 0.99  # of the estimates of a missing rate
+ENOUGH_KNOWN = 100  # positives: with fewer, the long tail says more of the flip rate than they do
+ROUNDS = 2000  # of expectation maximisation
 
 
 class Prior(NamedTuple):
@@ -75,6 +81,33 @@ def unbiased_counts(columns: np.ndarray, n: int, flip_rate: float) -> np.ndarray
     return (columns - flip_rate * n) / (1 - flip_rate)
 
 
+def counts_beside_known(states: np.ndarray) -> tuple[float, np.ndarray]:
+    """Flip rate and class counts float64 [C] of labels int [4, C] by LabelState, among those that are not unknown.
+
+    Maximum likelihood of P(candidate | present) = d and P(candidate | absent) = q, each the same for all classes:
+    an image is a known positive of class j with pi_j (1 - d), a candidate with pi_j d + (1 - pi_j) q, else a negative.
+    Classes of different size identify both; of classes that are all alike the start remains, which is the flip rate of
+    the long tail. Where doubt does choose among classes, counts lean; they never leave the known positives and what
+    may be one.
+    """
+    known, open_, seen = states[LabelState.POSITIVE], states[LabelState.CANDIDATE], states.sum(0)
+    seen = seen - states[LabelState.UNKNOWN]
+    others = np.maximum(seen - known, 1)
+    size = round(others.mean())
+    flip = estimate_flip_rate(np.rint(open_ / others * size).astype(np.int64), size)
+    counts = np.clip((known + open_ - flip * seen) / (1 - flip), known, known + open_)
+    if known.sum() < ENOUGH_KNOWN:
+        return flip, counts
+    counts = np.maximum(counts, known + np.minimum(open_, 0.5))  # of none at all no candidate could become one
+    for _ in range(ROUNDS):
+        doubt = (counts - known).sum() / counts.sum()
+        flip = max((known + open_ - counts).sum(), 0) / max((seen - counts).sum(), 1)
+        present = counts * doubt
+        absent = (seen - counts) * flip
+        counts = known + open_ * present / np.maximum(present + absent, 1e-300)
+    return float(flip), counts
+
+
 def estimate_missing_rate(empty: float, mean: float) -> float:
     """The rate r at which positives are missing, from the share of images that have none left and the mean number left.
 
@@ -95,12 +128,16 @@ def estimated_prior(columns: np.ndarray, n: int, states: np.ndarray | None = Non
     the positives are counted as they stand; where labels are unknown then, some of them are missing positives, by
     `empty`, the number of images without any positive.
     """
-    if states is None or states[LabelState.CANDIDATE].any():
+    if states is not None and not states[LabelState.CANDIDATE].any():
+        missing = estimate_missing_rate(empty / n, columns.sum() / n) if states[LabelState.UNKNOWN].any() else 0.0
+        return _prior(columns, n, states, missing_rate=missing)
+    if states is None or not states[[LabelState.POSITIVE, LabelState.UNKNOWN]].any():
         rate = estimate_flip_rate(columns, n)
-        counts = np.maximum(unbiased_counts(columns, n, rate), 1)
-        return _prior(counts, n, states, flip_rate=rate, count_error=np.sqrt(n * rate / (1 - rate)))
-    missing = estimate_missing_rate(empty / n, columns.sum() / n) if states[LabelState.UNKNOWN].any() else 0.0
-    return _prior(columns, n, states, missing_rate=missing)
+        counts = unbiased_counts(columns, n, rate)
+    else:
+        among_seen, counts = counts_beside_known(states)
+        rate = among_seen * (1 - states[LabelState.UNKNOWN].mean() / n)
+    return _prior(np.maximum(counts, 1), n, states, flip_rate=rate, count_error=np.sqrt(n * rate / (1 - rate)))
 
 
 def oracle_prior(columns: np.ndarray, n: int, states: np.ndarray | None = None) -> Prior:
@@ -118,6 +155,28 @@ def oracle_prior(columns: np.ndarray, n: int, states: np.ndarray | None = None) 
     return _prior(
         columns, n, states, true_counts=True, **{name: np.clip(rate, 0, 0.99) for name, rate in rates.items()}
     )
+
+
+def missing_rates(prior: Prior) -> jax.Array:
+    """P(unknown | present) float [C]: how many of the positives class_count leaves out, as far as labels say it.
+
+    A class that has known negatives lacks labels at random; else by the prior's missing rate. 0 without unknown ones.
+    """
+    states = prior.state_count
+    if states is None:
+        return jnp.zeros_like(jnp.asarray(prior.class_count))
+    unknown = jnp.asarray(states[LabelState.UNKNOWN])
+    at_random = jnp.minimum(unknown / prior.train_size, HIGHEST_MISSING)
+    rates = jnp.where(states[LabelState.NEGATIVE] > 0, at_random, jnp.asarray(prior.missing_rate))
+    return jnp.where(unknown > 0, rates, 0.0)
+
+
+def expected_shares(prior: Prior) -> np.ndarray:
+    """The share of all images float64 [C] that have a class, with those where its label is unknown."""
+    counts = np.asarray(prior.class_count, np.float64)
+    if not prior.true_counts:
+        counts = counts / (1 - np.asarray(missing_rates(prior), np.float64))
+    return counts / np.asarray(prior.train_size, np.float64)
 
 
 def _prior(

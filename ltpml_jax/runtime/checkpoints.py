@@ -15,6 +15,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from ltpml_jax.errors import UserError
 from ltpml_jax.runtime import checksums, processes, watchdog
+from ltpml_jax.runtime.files import writing
 
 FOLDER = "checkpoints"
 SCORE = "validation_mAP"
@@ -139,9 +140,10 @@ def set_aside(manager: ocp.CheckpointManager, step: int) -> Path:
 
 def _move(folder: Path) -> Path:
     home = folder.parents[1] / "damaged"
-    home.mkdir(exist_ok=True)
-    place = next(place for number in itertools.count() if not (place := home / f"{folder.name}.{number}").exists())
-    return folder.rename(place)
+    with writing(home):
+        home.mkdir(exist_ok=True)
+        place = next(place for number in itertools.count() if not (place := home / f"{folder.name}.{number}").exists())
+        return folder.rename(place)
 
 
 def restore(manager: ocp.CheckpointManager, step: int, shapes: Any, shardings: Any) -> Restored:

@@ -79,4 +79,6 @@ def sole_run(workdir: Path) -> Iterator[None]:
             raise UserError(
                 f"Another run is at work in {workdir}; wait for its end, or give another --workdir."
             ) from None
+        except OSError as error:
+            raise UserError(f"{workdir / LOCK} cannot be locked ({error.strerror}); give another --workdir.") from None
         yield

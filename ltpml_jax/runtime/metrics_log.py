@@ -8,13 +8,14 @@ import json
 import math
 import operator
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ltpml_jax.errors import UserError
-from ltpml_jax.runtime.files import write_atomic
+from ltpml_jax.runtime.files import write_atomic, writing
 
 FILE = "metrics.jsonl"
 EVENTS = "tensorboard"
@@ -34,20 +35,22 @@ class MetricsLog:
             return
         deleted = step > 0 and not self.path.exists()
         beginning = [json.dumps({"step": step, "epoch": None, _BEGINS: step + 1}) + "\n"] if deleted else []
-        write_atomic(self.path, "".join(beginning + kept_lines(self.path, step)))
-        self.events = event_writer(workdir / EVENTS, step + 1)
+        with writing(self.path):
+            write_atomic(self.path, "".join(beginning + kept_lines(self.path, step)))
+            self.events = event_writer(workdir / EVENTS, step + 1)
 
     def write(self, lines: list[dict[str, Any]]) -> None:
         """Append records, each with its `step`; numbers also become TensorBoard scalars."""
         if self.events is None:
             return
-        with self.path.open("a") as file:
+        with writing(self.path), self.path.open("a") as file:
             file.writelines(json.dumps(clean(line)) + "\n" for line in lines)
         for line in lines:
             for name, value in line.items():
                 if isinstance(value, float) and math.isfinite(value):
                     self.events.add_scalar(name, value, line["step"])
         self.events.flush()
+        check_events(self.events)
 
     def epoch_losses(self, epoch: int) -> list[float]:
         """The losses of an epoch's steps so far; from the file, since a resumed run has not seen them all.
@@ -87,7 +90,30 @@ def event_writer(folder: Path, purge_step: int | None = None, suffix: str = "") 
     finally:
         for name in absent:
             del sys.modules[name]
-    return SummaryWriter(str(folder), purge_step=purge_step, filename_suffix=suffix)
+    writer: Any = SummaryWriter(str(folder), purge_step=purge_step, filename_suffix=suffix)
+    writer.failures = []
+    records = writer.file_writer.event_writer._ev_writer  # its thread would end with the first error, and we would wait
+    for name in ("write_event", "flush", "close"):
+        setattr(records, name, _kept(getattr(records, name), writer.failures))
+    return writer
+
+
+def _kept(write: Callable, failures: list[OSError]) -> Callable:
+    def safe(*arguments: Any) -> Any:
+        try:
+            return write(*arguments)
+        except OSError as error:
+            failures.append(error)
+
+    return safe
+
+
+def check_events(writer: Any) -> None:
+    """Raise UserError where events of an `event_writer` could not be written."""
+    for error in writer.failures:
+        raise UserError(
+            f"The events in {writer.logdir} cannot be written ({error.strerror}); make room there, and try again."
+        )
 
 
 def unreadable(workdir: Path) -> list[int]:

@@ -1,11 +1,13 @@
-"""index.html: what a parser sees of it, and its script run by Node where that is installed."""
+"""index.html: what a parser sees of it, and what a browser does with it where one is installed."""
 
 import base64
+import csv
 import hashlib
 import json
+import os
 import re
-import shutil
 import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -85,53 +87,46 @@ def test_decisions_are_kept_by_labels():
     assert page.key(one) == page.key(one | {"more": 1}) != page.key(one | {"candidates_sha256": "cd"})
 
 
-DOCUMENT = """
-const source = require("fs").readFileSync(0, "utf8");
-const stored = {};
-const names = ["a,\\"b\\".png", "<c>"];
-const card = { dataset: { id: names[0] }, hidden: false };
-const outputs = [0, 1].map(() => ({ textContent: "" }));
-const li = [0, 1].map((n) => ({
-  dataset: { class: ["cat", names[1]][n], was: ["1", ""][n], reason: "r" }, hidden: false,
-  closest: (what) => what === "li" ? li[n] : card,
-  classList: { toggle() {} }, querySelector: () => outputs[n], focus() { document.activeElement = li[n]; },
-}));
-card.querySelectorAll = () => li;
-const elements = {}, listeners = {};
-globalThis.localStorage = { getItem: (k) => stored[k] ?? null, setItem: (k, v) => { stored[k] = v; } };
-globalThis.document = {
-  body: { dataset: { key: "k" } }, activeElement: null,
-  querySelectorAll: (what) => what === "li" ? li : [card],
-  getElementById: (id) => elements[id] ??= { value: "", addEventListener(kind, run) { listeners[id] = run; } },
-  addEventListener(kind, run) { listeners[kind] = run; },
-  createElement: () => ({ click() {} }),
-};
-globalThis.Blob = class { constructor(parts) { globalThis.saved = parts.join(""); } };
-URL.createObjectURL = () => "blob:x"; URL.revokeObjectURL = () => {};
-(0, eval)(source);
-const press = (key) => listeners.keydown({ key, preventDefault() {} });
-press("0"); press("u");
-listeners.download();
-const first = saved;
-press("Backspace");
-elements.class.value = "cat"; listeners.class();
-listeners.download();
-console.log(JSON.stringify({ first, second: saved, stored, hidden: li.map((one) => one.hidden), outputs }));
-"""
+BROWSER = Path(evidences.__file__).with_name("browser.py")  # a program: Qt wants to be started in it
+PRESS = """(() => {
+  const press = (key) => document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+  %s
+  return [document.getElementById("status").textContent, document.querySelectorAll("li:not([hidden])").length];
+})()"""
+CHOOSE = (
+    'const kind = document.getElementById("class"); kind.selectedIndex = 1; kind.dispatchEvent(new Event("change"));'
+)
+
+
+def in_a_browser(html: str, folder: Path, *scripts: str) -> dict:
+    """What tests/helpers/browser.py says of the page; "" in place of a script downloads the corrections."""
+    (folder / "index.html").write_text(html, encoding="utf-8")
+    command = [sys.executable, str(BROWSER), (folder / "index.html").as_uri(), str(folder)]
+    asked = json.dumps([script or 'document.getElementById("download").click()' for script in scripts])
+    done = subprocess.run(command, input=asked, capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode == os.EX_UNAVAILABLE:
+        pytest.skip(f"no browser: {done.stdout}")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 @pytest.mark.processes
-@pytest.mark.skipif(shutil.which("node") is None, reason="Node runs the page's script, and is not installed")
-def test_keys_become_corrections():
-    script = (Path(page.__file__).parent / "page.js").read_text()
-    done = subprocess.run(["node", "-e", DOCUMENT], input=script, capture_output=True, text=True, check=True)
-    got = json.loads(done.stdout)
-    head, first, second = (
-        "id,class,state,was,note\n",
-        '"a,""b"".png","cat","0","1","r"\n',
-        '"a,""b"".png","<c>","","","r"\n',
-    )
-    assert got["first"] == head + first + second
-    assert got["second"] == head + first
-    assert json.loads(got["stored"]["k"]) == {json.dumps(['a,"b".png', "cat"], separators=(",", ":")): "0"}
-    assert got["hidden"] == [False, True] and got["outputs"][0]["textContent"] == "→ absent"
+def test_keys_and_buttons_become_corrections_in_a_browser(html, tmp_path):
+    button = """document.querySelector('button[data-key="?"]').click();"""
+    got = in_a_browser(
+        html, tmp_path,
+        PRESS % 'press("1"); press("ArrowDown"); press("0"); press("ArrowUp"); press("Backspace"); press("u");',
+        PRESS % button,
+        "reload",
+        PRESS % CHOOSE,
+        "",
+    )  # fmt: skip
+    assert got["messages"] == [] and set(got["requests"]) <= {"file", "data", "blob"}
+    assert got["results"][:3] == [["2 decisions", 24], ["3 decisions", 24], ["3 decisions", 4]]
+    with (tmp_path / "corrections.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    shown = parsed(html).all("li")
+    assert [row["class"] for row in rows] == [shown[number]["data-class"] for number in (0, 2, 3)]
+    assert [row["state"] for row in rows] == ["1", "", "?"]
+    assert all(row["was"] == shown[number]["data-was"] for row, number in zip(rows, (0, 2, 3), strict=True))
+    assert (tmp_path / "page.png").stat().st_size > 10_000

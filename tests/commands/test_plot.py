@@ -103,6 +103,12 @@ def test_several_runs_share_two_plots_and_have_the_others_each(tmp_path):
     assert {row["run"] for row in rows(tmp_path / "out" / "curves.csv")} == {"a/run", "b/run"}
 
 
+def test_a_sweeps_run_has_commas_in_its_name(tmp_path):
+    workdir = make(tmp_path / "rate=0.1,seed=0")
+    run(f"--workdir={workdir}")
+    assert (workdir / "plots" / "curves.csv").exists()
+
+
 def test_earlier_plots_are_replaced_and_a_users_files_stay(tmp_path):
     one, two = make(tmp_path / "one"), make(tmp_path / "two")
     out = tmp_path / "out"

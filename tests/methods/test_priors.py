@@ -128,3 +128,71 @@ def test_the_estimate_carries_its_flip_rate_and_the_error_of_its_counts():
 def test_oracle_prior_does_not_overflow_int8():
     prior = priors.oracle_prior(*sums(np.ones((70_000, 2), np.int8)))
     np.testing.assert_array_equal(prior.class_count, [70_000, 70_000])
+
+
+def annotated(seed: int, doubt: float, flips: float, unknown: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
+    """State counts [4, C] of long-tailed labels, of which a share of the images is in doubt; true counts where seen."""
+    rng = np.random.default_rng(seed)
+    labels = long_tail(seed).astype(bool)
+    states = labels.astype(np.int8)
+    states[(rng.random((N, 1)) < doubt) & (labels | (rng.random(labels.shape) < flips))] = 2
+    states[rng.random(labels.shape) < unknown] = 3
+    return np.stack([(states == state).sum(0) for state in range(4)]), (labels & (states != 3)).sum(0)
+
+
+@pytest.mark.parametrize(("doubt", "flips"), [(0.3, 0.2), (0.3, 0.0), (0.7, 0.3), (0.95, 0.3)])
+def test_known_positives_say_how_many_candidates_are_true(doubt, flips):
+    states, truth = annotated(0, doubt, flips)
+    rate, counts = priors.counts_beside_known(states)
+    assert rate == pytest.approx(doubt * flips, abs=0.01)
+    assert (counts >= states[1]).all() and (counts <= states[1] + states[2]).all()
+    spread = np.sqrt(N * rate * (1 - rate)) / (1 - rate)  # of the flips alone
+    assert (np.abs(counts - truth) < 4 * spread + 0.02 * truth + 1).all()
+    np.testing.assert_allclose(counts.sum(), truth.sum(), rtol=0.1)
+
+
+def test_four_frequent_classes_of_which_a_third_is_in_doubt():
+    """Where the long tail alone is far off: it has no rare class to read the flips from."""
+    rng = np.random.default_rng(1)
+    labels = rng.random((480, 4)) < (0.6, 0.45, 0.3, 0.15)
+    states = labels.astype(np.int8)
+    states[(rng.random((480, 1)) < 0.3) & (labels | (rng.random((480, 4)) < 0.2))] = 2
+    table = np.stack([(states == state).sum(0) for state in range(4)])
+    prior = priors.estimated_prior(table[1] + table[2], 480, table)
+    np.testing.assert_allclose(prior.class_count, labels.sum(0), rtol=0.1)
+    tail = priors.unbiased_counts(table[1] + table[2], 480, priors.estimate_flip_rate(table[1] + table[2], 480))
+    assert tail[-1] < 0.6 * labels[:, -1].sum()
+
+
+def test_few_known_labels_leave_the_flip_rate_to_the_long_tail():
+    candidates = candidate_sets(long_tail(0), 0.3, 0)
+    table = np.stack([(candidates == 0).sum(0), np.zeros(C, int), (candidates == 1).sum(0), np.zeros(C, int)])
+    assert not table[1].any()
+    table[:, 0] += (0, 3, -3, 0)  # three of the candidates are known to be true
+    rate, counts = priors.counts_beside_known(table)
+    assert rate == pytest.approx(priors.estimate_flip_rate(candidates.sum(0, dtype=np.int64), N), abs=0.002)
+    assert (counts >= table[1]).all()
+
+
+def test_candidates_alone_are_counted_as_before_whatever_is_known_of_states():
+    columns, n = sums(candidate_sets(long_tail(0), 0.3, 0))
+    states = np.stack([n - columns, 0 * columns, columns, 0 * columns])
+    plain, told = priors.estimated_prior(columns, n), priors.estimated_prior(columns, n, states)
+    np.testing.assert_array_equal(plain.class_count, told.class_count)
+    assert plain.flip_rate == told.flip_rate
+
+
+def test_the_share_of_all_images_counts_those_whose_label_is_unknown():
+    """Of 100 images 20 have no label of the first class; nothing is known of the second but that it is not missing."""
+    states = np.array([[40, 0], [40, 60], [0, 0], [20, 40]])
+    prior = priors.estimated_prior(np.array([40, 60]), 100, states)
+    np.testing.assert_allclose(priors.expected_shares(prior), [0.4 / 0.8, 0.6], rtol=1e-6)
+    oracle = priors.oracle_prior(np.array([50, 60]), 100, states)
+    np.testing.assert_allclose(priors.expected_shares(oracle), [0.5, 0.6], rtol=1e-6)
+
+
+def test_labels_that_are_all_unknown_or_all_candidates_give_finite_counts():
+    states = np.array([[0, 0, 80], [0, 0, 20], [0, 100, 0], [100, 0, 0]])
+    prior = priors.estimated_prior(states[1] + states[2], 100, states)
+    assert np.isfinite(prior.class_count).all() and (np.asarray(prior.class_count) >= 1).all()
+    assert np.isfinite(prior.flip_rate) and np.isfinite(prior.count_error)

@@ -94,7 +94,7 @@ def failure(done: subprocess.CompletedProcess[str]) -> str:
 
 def test_a_path_is_a_path() -> None:
     assert weight_files.locate("runs/a.pth") == Path("runs/a.pth")
-    assert weight_files.locate(Path("/tmp/b.safetensors")) == Path("/tmp/b.safetensors")
+    assert weight_files.locate(Path("/weights/b.safetensors")) == Path("/weights/b.safetensors")
     assert weight_files.locate("~/c") == Path.home() / "c"
 
 

@@ -1,6 +1,8 @@
 """metrics.jsonl and TensorBoard events: what goes in, and what a continued run keeps."""
 
+import errno
 import json
+import os
 import sys
 import types
 
@@ -176,3 +178,20 @@ def test_a_file_that_was_deleted_is_done_without(tmp_path):
     records.close()
     assert lost(tmp_path, 6, 2) == ""
     assert "1 of 7 steps (from 7 to 7)" in lost(tmp_path, 7, 2)
+
+
+def test_events_that_find_no_room_are_one_sentence_and_no_thread_waits(tmp_path, monkeypatch):
+    """More than the twenty that the queue of tensorboardX holds: with its thread ended, they would wait for ever."""
+    records = MetricsLog(tmp_path, 0)
+
+    def full(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(records.events.file_writer.event_writer._ev_writer._py_recordio_writer, "write", full)
+    with pytest.raises(
+        UserError, match=f"{tmp_path}/tensorboard cannot be written .No space left on device.; make room"
+    ):
+        for step in range(1, 100):
+            records.write([{"step": step, "epoch": 0, "loss": 1.0}])
+    records.close()
+    assert len(records.path.read_text().splitlines()) < 100

@@ -1,107 +1,87 @@
 """Own labels in CSV and Parquet files: what each spelling means, and the sentence for each mistake."""
 
 import importlib.util
-import pathlib
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet
 import pytest
 
-from ltpml_jax.data.listing import Listing
 from ltpml_jax.data.readers import tables
 from ltpml_jax.errors import UserError
-
-NO, YES, MAYBE, UNKNOWN = 0, 1, 2, 3
-
-
-def _csv(folder: pathlib.Path, content: str | bytes, unlisted: str | None = None) -> Listing:
-    file = folder / "labels.csv"
-    file.write_bytes(content.encode() if isinstance(content, str) else content)
-    return tables.read_table(str(file), "/photos", unlisted)
-
-
-def _parquet(folder: pathlib.Path, columns: dict, unlisted: str | None = None) -> Listing:
-    file = folder / "labels.parquet"
-    pyarrow.parquet.write_table(pa.table(columns), file)
-    return tables.read_table(str(file), "/photos", unlisted)
-
-
-def _states(listing: Listing, split: str = "train") -> list:
-    return listing.splits[split].states.tolist()
+from tests.helpers.tables import MAYBE, NO, UNKNOWN, YES, read_csv, read_parquet, states_of
 
 
 def test_one_column_a_class_has_four_states_and_keeps_the_order_of_the_header(tmp_path):
-    listing = _csv(tmp_path, "zebra,path,apple\n1,a.jpg,0\n?,b/c.jpg,\n")
+    listing = read_csv(tmp_path, "zebra,path,apple\n1,a.jpg,0\n?,b/c.jpg,\n")
     assert listing.class_names == ("zebra", "apple")
-    assert _states(listing) == [[YES, NO], [MAYBE, UNKNOWN]]
+    assert states_of(listing) == [[YES, NO], [MAYBE, UNKNOWN]]
     assert listing.splits["train"].states.dtype == np.int8
     assert listing.splits["train"].paths == ["/photos/a.jpg", "/photos/b/c.jpg"]
     assert listing.splits["train"].ids == ["a.jpg", "b/c.jpg"]
 
 
 def test_a_class_without_any_positive_stays_a_class(tmp_path):
-    listing = _csv(tmp_path, "path,cat,dog\na.jpg,1,\nb.jpg,1,\n")
-    assert listing.class_names == ("cat", "dog") and _states(listing) == [[YES, UNKNOWN]] * 2
+    listing = read_csv(tmp_path, "path,cat,dog\na.jpg,1,\nb.jpg,1,\n")
+    assert listing.class_names == ("cat", "dog") and states_of(listing) == [[YES, UNKNOWN]] * 2
 
 
 def test_lists_have_four_states_and_sorted_classes(tmp_path):
     text = "path,positive,candidates,negative,unknown\na.jpg,dog;cat,ant,bee,\nb.jpg,,,ant;bee;cat,dog\n"
-    listing = _csv(tmp_path, text)
+    listing = read_csv(tmp_path, text)
     assert listing.class_names == ("ant", "bee", "cat", "dog")
-    assert _states(listing) == [[MAYBE, NO, YES, YES], [NO, NO, NO, UNKNOWN]]
+    assert states_of(listing) == [[MAYBE, NO, YES, YES], [NO, NO, NO, UNKNOWN]]
 
 
 @pytest.mark.parametrize(("unlisted", "state"), [("negative", NO), ("unknown", UNKNOWN)])
 def test_what_a_row_does_not_list_is_what_the_caller_says(tmp_path, unlisted, state):
-    listing = _csv(tmp_path, "path,labels\na.jpg,cat\nb.jpg,dog; cat ;\nc.jpg,\n", unlisted)
-    assert _states(listing) == [[YES, state], [YES, YES], [state, state]]
+    listing = read_csv(tmp_path, "path,labels\na.jpg,cat\nb.jpg,dog; cat ;\nc.jpg,\n", unlisted)
+    assert states_of(listing) == [[YES, state], [YES, YES], [state, state]]
 
 
 def test_what_a_row_does_not_list_is_never_silently_negative(tmp_path):
     with pytest.raises(
         UserError, match=r"line 3 .*does not list the class 'cat'.*--unlisted=negative.*--unlisted=unknown"
     ):
-        _csv(tmp_path, "path,labels\na.jpg,cat;dog\nb.jpg,dog\n")
+        read_csv(tmp_path, "path,labels\na.jpg,cat;dog\nb.jpg,dog\n")
     with pytest.raises(UserError, match="--unlisted is 'maybe'"):
-        _csv(tmp_path, "path,labels\na.jpg,cat\nb.jpg,dog\n", "maybe")
+        read_csv(tmp_path, "path,labels\na.jpg,cat\nb.jpg,dog\n", "maybe")
 
 
 def test_bom_crlf_blank_lines_quotes_commas_and_unicode_are_read(tmp_path):
     text = '\ufeffpath,"cup, mug","say ""hi""",Fußgänger\r\n\r\n"a, b.jpg", 1 ,0,?\r\n\r\nc.jpg,,1,0\r\n\r\n'
-    listing = _csv(tmp_path, text)
+    listing = read_csv(tmp_path, text)
     assert listing.class_names == ("cup, mug", 'say "hi"', "Fußgänger")
     assert listing.splits["train"].paths == ["/photos/a, b.jpg", "/photos/c.jpg"]
-    assert _states(listing) == [[YES, NO, MAYBE], [UNKNOWN, YES, NO]]
+    assert states_of(listing) == [[YES, NO, MAYBE], [UNKNOWN, YES, NO]]
 
 
 def test_names_that_look_the_same_are_one_class(tmp_path):
-    listing = _csv(tmp_path, "path,labels\na.jpg,caf\u00e9;ice  cream\nb.jpg,cafe\u0301; ice cream\n", "negative")
-    assert listing.class_names == ("café", "ice cream") and _states(listing) == [[YES, YES], [YES, YES]]
+    listing = read_csv(tmp_path, "path,labels\na.jpg,caf\u00e9;ice  cream\nb.jpg,cafe\u0301; ice cream\n", "negative")
+    assert listing.class_names == ("café", "ice cream") and states_of(listing) == [[YES, YES], [YES, YES]]
 
 
 def test_names_are_never_taken_for_numbers_or_gaps(tmp_path):
-    listing = _csv(tmp_path, "path,labels\n1.jpg,007;NA\n2.jpg,null;1e3\n", "negative")
+    listing = read_csv(tmp_path, "path,labels\n1.jpg,007;NA\n2.jpg,null;1e3\n", "negative")
     assert listing.class_names == ("007", "1e3", "NA", "null")
 
 
 def test_another_separator_is_noted(tmp_path):
-    listing = _csv(tmp_path, "path,labels\na.jpg,cat|dog\nb.jpg,bee\n", "negative")
+    listing = read_csv(tmp_path, "path,labels\na.jpg,cat|dog\nb.jpg,bee\n", "negative")
     assert listing.class_names == ("bee", "cat|dog")
     assert listing.notes == ["Class names that hold '|', as 'cat|dog' does: 1. What separates names is ';'."]
 
 
 def test_splits_ids_and_the_order_of_rows_are_kept(tmp_path):
     text = "split,path,id,cat\ntest,a.jpg,7,1\ntrain,b.jpg,8,0\nvalidation,c.jpg,9,?\ntrain,d.jpg,7b,1\n"
-    listing = _csv(tmp_path, text)
+    listing = read_csv(tmp_path, text)
     assert {name: split.ids for name, split in listing.splits.items()} == {
         "train": ["8", "7b"], "validation": ["9"], "test": ["7"],
     }  # fmt: skip
-    assert _states(listing) == [[NO], [YES]] and _states(listing, "test") == [[YES]]
+    assert states_of(listing) == [[NO], [YES]] and states_of(listing, "test") == [[YES]]
 
 
 def test_absolute_paths_and_urls_stay_and_relative_ones_are_tidied(tmp_path, bucket):
-    listing = _csv(tmp_path, "path,cat\n/else/a.jpg,1\ngs://bucket//b.jpg,1\n./x/../c.jpg,0\n")
+    listing = read_csv(tmp_path, "path,cat\n/else/a.jpg,1\ngs://bucket//b.jpg,1\n./x/../c.jpg,0\n")
     assert listing.splits["train"].paths == ["/else/a.jpg", "gs://bucket//b.jpg", "/photos/c.jpg"]
 
 
@@ -113,9 +93,9 @@ def test_annotators_agree_disagree_or_do_not_look(tmp_path):
         "b.jpg,bob,1,0,0,1,,\n"
         "b.jpg,cho,1,0,1,1,,\n"
     )
-    listing = _csv(tmp_path, text)
+    listing = read_csv(tmp_path, text)
     assert listing.splits["train"].paths == ["/photos/b.jpg", "/photos/a.jpg"]
-    assert _states(listing) == [[YES, NO, MAYBE, MAYBE, YES, UNKNOWN], [NO] * 6]
+    assert states_of(listing) == [[YES, NO, MAYBE, MAYBE, YES, UNKNOWN], [NO] * 6]
 
 
 def test_the_order_of_annotators_makes_no_difference():
@@ -132,8 +112,10 @@ def test_the_order_of_annotators_makes_no_difference():
 
 
 def test_parquet_has_lists_numbers_truth_values_and_categories(tmp_path):
-    listing = _parquet(tmp_path, {"path": ["a", "b"], "labels": [["x y", "ü;"], None], "negative": [[], ["x y", "ü;"]]})
-    assert listing.class_names == ("x y", "ü;") and _states(listing) == [[YES, YES], [NO, NO]]
+    listing = read_parquet(
+        tmp_path, {"path": ["a", "b"], "labels": [["x y", "ü;"], None], "negative": [[], ["x y", "ü;"]]}
+    )
+    assert listing.class_names == ("x y", "ü;") and states_of(listing) == [[YES, YES], [NO, NO]]
     columns = {
         "path": pa.array(["a", "b", "c"]).dictionary_encode(),
         "split": ["train", "test", "train"],
@@ -142,20 +124,20 @@ def test_parquet_has_lists_numbers_truth_values_and_categories(tmp_path):
         "b": [True, False, None],
         "s": ["?", "1", None],
     }
-    listing = _parquet(tmp_path, columns)
-    assert _states(listing) == [[YES, YES, YES, MAYBE], [UNKNOWN, NO, UNKNOWN, UNKNOWN]]
-    assert _states(listing, "test") == [[NO, UNKNOWN, NO, YES]]
+    listing = read_parquet(tmp_path, columns)
+    assert states_of(listing) == [[YES, YES, YES, MAYBE], [UNKNOWN, NO, UNKNOWN, UNKNOWN]]
+    assert states_of(listing, "test") == [[NO, UNKNOWN, NO, YES]]
 
 
 def test_parquet_mistakes_name_the_row_or_the_column(tmp_path):
     with pytest.raises(UserError, match="row 2 of .*'2' in the column 'cat'"):
-        _parquet(tmp_path, {"path": ["a", "b"], "cat": [1, 2]})
+        read_parquet(tmp_path, {"path": ["a", "b"], "cat": [1, 2]})
     with pytest.raises(UserError, match="'labels' of .* holds lists of int64; write class names as strings"):
-        _parquet(tmp_path, {"path": ["a"], "labels": [[3]]}, "negative")
+        read_parquet(tmp_path, {"path": ["a"], "labels": [[3]]}, "negative")
     with pytest.raises(UserError, match="'labels' of .* holds a null"):
-        _parquet(tmp_path, {"path": ["a"], "labels": [["x", None]]}, "negative")
+        read_parquet(tmp_path, {"path": ["a"], "labels": [["x", None]]}, "negative")
     with pytest.raises(UserError, match="'path' of .* holds struct"):
-        _parquet(tmp_path, {"path": [{"a": 1}], "cat": [1]})
+        read_parquet(tmp_path, {"path": [{"a": 1}], "cat": [1]})
 
 
 @pytest.mark.parametrize(
@@ -194,22 +176,22 @@ def test_parquet_mistakes_name_the_row_or_the_column(tmp_path):
 )
 def test_mistakes_are_named(tmp_path, text, sentence):
     with pytest.raises(UserError, match=sentence):
-        _csv(tmp_path, text)
+        read_csv(tmp_path, text)
 
 
 def test_blank_lines_before_the_header_count_for_nothing(tmp_path):
-    assert _states(_csv(tmp_path, "\n\npath,cat\n\na.jpg,1\n")) == [[YES]]
+    assert states_of(read_csv(tmp_path, "\n\npath,cat\n\na.jpg,1\n")) == [[YES]]
     with pytest.raises(UserError, match="line 4 of .*: '2' in the column 'cat'"):
-        _csv(tmp_path, "\n\npath,cat\na.jpg,2\n")
+        read_csv(tmp_path, "\n\npath,cat\na.jpg,2\n")
 
 
 def test_other_encodings_missing_files_and_folders_are_named(tmp_path):
     with pytest.raises(UserError, match="neither Parquet nor a UTF-8 CSV"):
-        _csv(tmp_path, "path,Fußgänger\na.jpg,1\n".encode("latin-1"))
+        read_csv(tmp_path, "path,Fußgänger\na.jpg,1\n".encode("latin-1"))
     with pytest.raises(UserError, match="neither Parquet nor a UTF-8 CSV"):
-        _csv(tmp_path, b"path,cat\nF\xfc.jpg,1\n")
+        read_csv(tmp_path, b"path,cat\nF\xfc.jpg,1\n")
     with pytest.raises(UserError, match="neither Parquet nor a UTF-8 CSV"):
-        _csv(tmp_path, b"PAR1 but no more")
+        read_csv(tmp_path, b"PAR1 but no more")
     for path in (tmp_path / "none.csv", tmp_path):
         with pytest.raises(UserError, match=f"Cannot read {path} .*--csv names"):
             tables.read_table(str(path), "")
@@ -217,86 +199,22 @@ def test_other_encodings_missing_files_and_folders_are_named(tmp_path):
 
 def test_class_columns_take_no_choice_of_what_is_unlisted(tmp_path):
     with pytest.raises(UserError, match="leave --unlisted out"):
-        _csv(tmp_path, "path,cat\na.jpg,1\n", "negative")
+        read_csv(tmp_path, "path,cat\na.jpg,1\n", "negative")
 
 
 def test_line_breaks_in_quotes_do_not_shift_rows_or_line_numbers(tmp_path):
     rows = "".join(f'"{number}.jpg","cat{chr(10)}fish"\n' for number in range(40000))
-    listing = _csv(tmp_path, "path,labels\n" + rows, "negative")
+    listing = read_csv(tmp_path, "path,labels\n" + rows, "negative")
     assert listing.class_names == ("cat fish",) and len(listing.splits["train"].ids) == 40000
     with pytest.raises(UserError, match="line 5 of .*'x'"):
-        _csv(tmp_path, 'path,"cat\n",dog\n"a.jpg",1,1\nb.jpg,1,x\n'.replace('"a.jpg"', '"a\n.jpg"'))
+        read_csv(tmp_path, 'path,"cat\n",dog\n"a.jpg",1,1\nb.jpg,1,x\n'.replace('"a.jpg"', '"a\n.jpg"'))
 
 
 def test_a_hundred_thousand_rows_take_seconds(tmp_path):
     labels = np.random.default_rng(0).integers(0, 2, (100_000, 20))
     text = "path," + ",".join(f"c{number}" for number in range(20)) + "\n"
     text += "".join(f"{row}.jpg,{','.join(map(str, line))}\n" for row, line in enumerate(labels.tolist()))
-    np.testing.assert_array_equal(_csv(tmp_path, text).splits["train"].states, labels)
-
-
-@pytest.mark.parametrize("name", tables.PATHS[1:])
-def test_the_column_of_images_may_have_the_names_that_people_give_it(tmp_path, name):
-    listing = _csv(tmp_path, f"cat,{name}\n1,a.jpg\n?,b.jpg\n")
-    assert listing.splits["train"].ids == ["a.jpg", "b.jpg"] and listing.class_names == ("cat",)
-    assert listing.notes == [f"The images are those in the column {name!r}."]
-
-
-def test_where_there_is_a_path_other_columns_are_classes(tmp_path):
-    listing = _csv(tmp_path, "path,image,Path\na.jpg,1,0\n")
-    assert listing.class_names == ("image", "Path") and listing.notes == []
-    with pytest.raises(UserError, match="has the columns 'filename' and 'image'; call the one that names the images"):
-        _csv(tmp_path, "image,filename\na.jpg,b.jpg\n")
-
-
-@pytest.mark.parametrize(("minus_one", "state"), [("candidate", MAYBE), ("unknown", UNKNOWN), ("negative", NO)])
-def test_chexperts_four_values(tmp_path, minus_one, state):
-    (tmp_path / "labels.csv").write_text("Path,Edema,Pneumonia\na.jpg,1.0,-1.0\nb.jpg,0.0,\nc.jpg,-1,1\n")
-    with pytest.raises(UserError, match="line 4 of .*: -1 in the column 'Edema' means .* choose --minus_one=candidate"):
-        tables.read_table(str(tmp_path / "labels.csv"), "/photos")
-    listing = tables.read_table(str(tmp_path / "labels.csv"), "/photos", minus_one=minus_one)
-    assert _states(listing) == [[YES, state], [NO, UNKNOWN], [state, YES]]
-
-
-def test_minus_one_has_no_place_among_lists(tmp_path):
-    (tmp_path / "labels.csv").write_text("path,labels\na.jpg,cat\n")
-    with pytest.raises(UserError, match="no label is -1; leave --minus_one out"):
-        tables.read_table(str(tmp_path / "labels.csv"), "/photos", "negative", "candidate")
-
-
-LONG = "ImageID,class,value\nb.jpg,dog,1\na.jpg,cat,?\nb.jpg,cat,0\na.jpg,dog,-1\nb.jpg,dog,1\nc.jpg,ant,1\n"
-
-
-def test_a_row_a_label(tmp_path):
-    (tmp_path / "labels.csv").write_text(LONG)
-    listing = tables.read_table(str(tmp_path / "labels.csv"), "/photos", "unknown", "negative")
-    assert listing.class_names == ("ant", "cat", "dog")
-    assert listing.splits["train"].ids == ["b.jpg", "a.jpg", "c.jpg"]
-    assert _states(listing) == [[UNKNOWN, NO, YES], [UNKNOWN, MAYBE, NO], [YES, UNKNOWN, UNKNOWN]]
-    with pytest.raises(UserError, match="line 2 of .* does not list the class 'ant'"):
-        tables.read_table(str(tmp_path / "labels.csv"), "/photos", None, "negative")
-
-
-def test_a_row_a_label_of_several_annotators_and_splits(tmp_path):
-    text = (
-        "path,annotator,split,class,value\na.jpg,x,train,cat,1\na.jpg,y,train,cat,0\na.jpg,x,train,dog,1\n"
-        "t.jpg,x,test,cat,0\nt.jpg,x,test,dog,1\n"
-    )
-    listing = _csv(tmp_path, text, "unknown")
-    assert _states(listing) == [[MAYBE, YES]] and _states(listing, "test") == [[NO, YES]]
-
-
-@pytest.mark.parametrize(
-    "rows,message",
-    [
-        ("a.jpg,cat,1\na.jpg,cat,0\n", "line [23] of .* contradicts another row on 'cat' in its image; keep one"),
-        ("a.jpg,cat,2\n", "'2' in the column 'value' is none of 1"),
-        ("a.jpg,,1\n", "line 2 of .* names no class; fill in the column 'class'"),
-    ],
-)
-def test_wrong_rows_of_labels(tmp_path, rows, message):
-    with pytest.raises(UserError, match=message):
-        _csv(tmp_path, "path,class,value\n" + rows, "unknown")
+    np.testing.assert_array_equal(read_csv(tmp_path, text).splits["train"].states, labels)
 
 
 def test_images_on_other_machines_need_a_client(tmp_path):
@@ -306,7 +224,7 @@ def test_images_on_other_machines_need_a_client(tmp_path):
     with pytest.raises(
         UserError, match="line 2 of .* is about s3://bucket/a.jpg, which needs a client that is not installed"
     ):
-        _csv(tmp_path, "path,cat\ns3://bucket/a.jpg,1\ns3://bucket/b.jpg,1\n")
+        read_csv(tmp_path, "path,cat\ns3://bucket/a.jpg,1\ns3://bucket/b.jpg,1\n")
     (tmp_path / "relative.csv").write_text("path,cat\na.jpg,1\n")
     with pytest.raises(
         UserError, match="line 2 of .* is about s3://bucket/a.jpg, which needs a client that is not installed"
