@@ -282,5 +282,5 @@ def torn_image(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_corrupt_training_image_is_one_sentence(torn_image, workers, tmp_path):
     changes = {"data__dir": torn_image, "data__workers": workers, "method__name": "bce"}
-    done = runs.call(runs.command(tmp_path, **changes))
+    done = runs.call(runs.tiny_command(tmp_path, **changes))
     assert "image 'train-00700'" in runs.sentence(done) and "prepare the dataset again" in done.stderr

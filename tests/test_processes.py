@@ -26,6 +26,11 @@ def command(workdir: Path, **changes) -> list[str]:
     return runs.command(workdir, train__checkpoint_every=EVERY, **changes)
 
 
+def tiny(workdir: Path, **changes) -> list[str]:
+    """The same on a network that compiles quickly."""
+    return runs.tiny_command(workdir, train__checkpoint_every=EVERY, **changes)
+
+
 def ended_well(done: list[subprocess.CompletedProcess[str]]) -> list[subprocess.CompletedProcess[str]]:
     for number, one in enumerate(done):
         assert one.returncode == 0, f"process {number}: {one.stderr[-3000:]}"
@@ -33,13 +38,19 @@ def ended_well(done: list[subprocess.CompletedProcess[str]]) -> list[subprocess.
 
 
 @functools.cache
-def trained(processes: int, devices: int) -> Path:
-    """The work directory of a run by so many processes with so many devices each; do not change it."""
-    return session.once(f"{processes}x{devices}", lambda workdir: train(workdir, processes, devices))
+def four_by_one() -> Path:
+    """The work directory of a run by four processes with one device each, on a real network; do not change it."""
+    return session.once("4x1", lambda workdir: train(command(workdir), 4, 1))
 
 
-def train(workdir: Path, processes: int, devices: int) -> None:
-    done = ended_well(runs.wait_all(runs.start_all(command(workdir), processes, devices)))
+@functools.cache
+def two_by_two() -> Path:
+    """By two processes with two devices each, on a network that compiles quickly; do not change it."""
+    return session.once("2x2", lambda workdir: train(tiny(workdir), 2, 2))
+
+
+def train(command: list[str], processes: int, devices: int) -> None:
+    done = ended_well(runs.wait_all(runs.start_all(command, processes, devices)))
     assert "mAP Total" in done[0].stdout
     lines = [line for one in done[1:] for line in (one.stdout + one.stderr).splitlines()]
     assert lines == []  # the rest is reported once, and what libraries print goes to a file
@@ -65,10 +76,10 @@ def assert_agree(workdir: Path, expected: Path) -> None:
     assert tables[0]["corrected_labels"] == pytest.approx(tables[1]["corrected_labels"], abs=0.1)
 
 
-@pytest.mark.parametrize("processes,devices", [(2, 2), (4, 1)])
-def test_processes_and_devices_change_nothing(processes, devices):
-    """finished() is one process with eight devices."""
-    assert_agree(trained(processes, devices), runs.finished())
+def test_processes_and_devices_change_nothing():
+    """finished() and eight_devices() are one process with eight devices."""
+    assert_agree(four_by_one(), runs.finished())
+    assert_agree(two_by_two(), runs.eight_devices())
 
 
 def until(workdir: Path, step: int, to: Path) -> Path:
@@ -83,7 +94,7 @@ def until(workdir: Path, step: int, to: Path) -> Path:
 
 def test_a_checkpoint_resumes_in_any_topology(tmp_path):
     """Of four processes, to one with one device, to two, and evaluated by one."""
-    workdir = until(trained(4, 1), 16, tmp_path / "run")
+    workdir = until(four_by_one(), 16, tmp_path / "run")
     trainer.train(runs.config(train__checkpoint_every=EVERY, train__devices=1), workdir)
     assert_agree(workdir, runs.finished())
     workdir = until(workdir, 16, tmp_path / "again")
@@ -104,7 +115,7 @@ def wait_for(workdir: Path, step: int, processes: list[subprocess.Popen[str]]) -
 
 def lose(workdir: Path, step: int, killed: int) -> None:
     """Two processes from where the run is; one is killed once a checkpoint is there, and the other one has to end."""
-    processes = runs.start_all(command(workdir), 2, 2)
+    processes = runs.start_all(tiny(workdir), 2, 2)
     wait_for(workdir, step, processes)
     processes[killed].kill()
     other = runs.wait_all(processes, seconds=100)[1 - killed]
@@ -114,7 +125,7 @@ def lose(workdir: Path, step: int, killed: int) -> None:
 
 def preempt(workdir: Path, step: int) -> None:
     """The same with SIGTERM to one of them, which saves the run of both."""
-    processes = runs.start_all(command(workdir), 2, 2)
+    processes = runs.start_all(tiny(workdir), 2, 2)
     wait_for(workdir, step, processes)
     processes[1].send_signal(signal.SIGTERM)
     done = runs.wait_all(processes, seconds=100)
@@ -141,10 +152,10 @@ def test_whatever_happens_to_one_process_the_end_is_the_same_bit_for_bit(tmp_pat
     preempt(workdir, 8)
     lose(workdir, 12, killed=0)
     before = damage(workdir)
-    done = ended_well(runs.wait_all(runs.start_all(command(workdir), 2, 2)))
+    done = ended_well(runs.wait_all(runs.start_all(tiny(workdir), 2, 2)))
     assert f"Resuming from step {before}" in done[0].stderr
     assert "(state/ocdbt.process_1/" in done[0].stderr
-    assert_same(workdir, trained(2, 2))
+    assert_same(workdir, two_by_two())
 
 
 @pytest.mark.parametrize(
@@ -175,7 +186,7 @@ def test_an_image_that_one_process_cannot_read_ends_all_with_its_name(tmp_path):
     data = trees.prepared(tmp_path, "mine", 5)
     trees.punch(data, "train/30.jpg")
     changes = {"data__name": "mine", "data__dir": data, "data__batch_size": 8, "data__sampler": "shuffle"}
-    done = runs.wait_all(runs.start_all(command(tmp_path / "run", data__validation=0.0, **changes), 2), seconds=100)
+    done = runs.wait_all(runs.start_all(tiny(tmp_path / "run", data__validation=0.0, **changes), 2), seconds=100)
     assert [one.returncode for one in done] == [2, 2], [one.stderr for one in done]
     assert re.match(r"process [01] \(.*30\b.*config.data.unreadable=skip", runs.sentence(done[0]))
     assert "error" not in done[1].stderr

@@ -1,6 +1,8 @@
 """The recipes of the paper's datasets: what they differ in, their full size as shapes, two real steps of each."""
 
 import contextlib
+from collections.abc import Callable
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -10,9 +12,9 @@ from benchmarks.synthetic import assembled, random_batch
 from configs import coco_mlt, nuswide_lt, voc_mlt
 from ltpml_jax.config import default_config, fields, validate
 from ltpml_jax.data import loader
-from ltpml_jax.experiment import build_experiment, compile_step, fresh_state
+from ltpml_jax.experiment import Experiment, build_experiment, compile_step, fresh_state
 from ltpml_jax.state import make_mesh
-from tests.helpers import trees
+from tests.helpers import tiny, trees
 
 pytestmark = pytest.mark.usefixtures("least_optimised")
 
@@ -67,17 +69,28 @@ def test_a_recipe_s_own_settings_are_few():
     assert len(differing(default_config(), voc_mlt.get_config())) <= 6
 
 
+def of_shapes(make: Callable[[], Experiment]) -> Experiment:
+    """An experiment that is traced and not computed: its shapes and the step's program are those of the real one."""
+    made: list[Experiment] = []
+    jax.eval_shape(lambda: made.append(make()))
+    return made[0]
+
+
+def full_size(name: str) -> Experiment:
+    module, classes = RECIPES[name]
+    return of_shapes(lambda: assembled(module.get_config(), 1000, classes, jax.devices()[:1]))
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_full_size_network_is_the_published_one(name):
-    module, classes = RECIPES[name]
-    run = assembled(module.get_config(), 1000, classes, jax.devices()[:1])
-    assert run.shapes.params["backbone"]["layer4"][2]["conv3"]["kernel"].shape == (1, 1, 512, 2048)
-    assert run.shapes.rows.shape == (1024, classes)
+    shapes = full_size(name).shapes
+    assert shapes.params["backbone"]["layer4"][2]["conv3"]["kernel"].shape == (1, 1, 512, 2048)
+    assert shapes.rows.shape == (1024, RECIPES[name][1])
 
 
 def test_the_full_size_step_keeps_the_shapes_of_its_state():
     """ResNet-50 at 224 pixels, batch 32, 20 classes, traced and not run."""
-    run = assembled(voc_mlt.get_config(), 1000, 20, jax.devices()[:1])
+    run = full_size("voc_mlt")
     new, metrics = jax.eval_shape(compile_step(run), run.shapes, random_batch(run, 0))
     assert jax.tree.map(described, new) == jax.tree.map(described, run.shapes)
     assert metrics["loss"].shape == metrics["loss_pass2"].shape == ()
@@ -87,23 +100,31 @@ def described(leaf) -> tuple:
     return leaf.shape, np.dtype(leaf.dtype)
 
 
-@pytest.mark.parametrize("name", RECIPES)
-@pytest.mark.parametrize("argument", ARGUMENTS)
-def test_two_steps_of_every_recipe_at_reduced_size(name, argument, tmp_path):
+def assert_takes_two_steps(name: str, argument: str, folder: Path, **changes) -> None:
     """From files to losses, through everything a run uses."""
     module, classes = RECIPES[name]
     config = module.get_config(argument)
-    config.update_from_flattened_dict({
-        "data.dir": str(trees.prepared(tmp_path, name, classes)),
-        "data.image_size": 32, "data.batch_size": 16, "model.backbone": "resnet_small", "model.pretrained": "",
-    })  # fmt: skip
-    run = build_experiment(config, tmp_path, make_mesh(jax.devices()[:1]), pretrained=True)
+    fields = {"data.dir": str(trees.prepared(folder, name, classes)), "data.batch_size": 16, "model.pretrained": ""}
+    config.update_from_flattened_dict(fields | changes)
+    run = build_experiment(config, folder, make_mesh(jax.devices()[:1]), pretrained=True)
     state, step, losses = fresh_state(run), compile_step(run), []
     with contextlib.closing(loader.train_iterator(config, run.task, run.mesh)) as batches:
         for _ in range(2):
-            batch = next(batches)
-            state, metrics = step(state, batch)
+            state, metrics = step(state, next(batches))
             losses.append(float(metrics["loss"]))
     assert int(state.step) == 2 and np.isfinite(losses).all() and losses[0] != losses[1]
     held_out = len(run.task.validation)
     assert (held_out == 0) == argument.endswith("reference") and len(run.task.train) + held_out == 60
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("argument", ARGUMENTS)
+def test_two_steps_of_every_recipe_on_a_network_that_compiles_quickly(name, argument, tmp_path):
+    with tiny.everywhere():
+        assert_takes_two_steps(name, argument, tmp_path, **{"data.image_size": 8})
+
+
+def test_two_steps_of_a_recipe_at_reduced_size(tmp_path):
+    """With the pieces that the full size is made of; the other recipes differ in numbers."""
+    small = {"data.image_size": 32, "model.backbone": "resnet_small"}
+    assert_takes_two_steps("voc_mlt", "0.05", tmp_path, **small)

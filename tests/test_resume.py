@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,6 @@ import orbax.checkpoint as ocp
 import pytest
 from jax.sharding import SingleDeviceSharding
 
-from ltpml_jax import trainer
 from ltpml_jax.data import loader
 from ltpml_jax.errors import UserError
 from ltpml_jax.runtime import files, preemption
@@ -27,7 +27,8 @@ EVERY = 3  # steps between checkpoints
 
 
 def command(workdir: Path) -> list[str]:
-    return runs.command(workdir, train__checkpoint_every=EVERY)
+    """On a network that compiles quickly; the test of kills has a real one."""
+    return runs.tiny_command(workdir, train__checkpoint_every=EVERY)
 
 
 @functools.cache
@@ -47,14 +48,22 @@ def train(folder: Path) -> None:
     (folder / "stderr").write_text(done.stderr)
 
 
+CHANGES = {"train__checkpoint_every": 4, "train__devices": 1}
+
+
+@functools.cache
+def in_process() -> Path:
+    """The work directory of a run in a process with eight devices, of which it uses one; do not change it."""
+    return session.once("in_process", lambda workdir: runs.tiny_run(workdir, **CHANGES))
+
+
 @pytest.fixture
 def uninterrupted() -> Path:
     return run() / "run"
 
 
-def kill_when(workdir: Path, moment: Callable[[Path], bool]) -> None:
-    """Start the command and kill it at a moment that the files in its folder show; it must come."""
-    process = runs.start(command(workdir))
+def kill_when(process: subprocess.Popen[str], workdir: Path, moment: Callable[[Path], bool]) -> None:
+    """Kill a run at a moment that the files in its folder show; it must come."""
     try:
         deadline = time.monotonic() + 300
         while not moment(workdir):
@@ -83,7 +92,7 @@ def assert_same(workdir: Path, expected: Path) -> None:
     assert sorted(path.name for path in (workdir / "checkpoints").iterdir()) == steps
     for step in steps:
         mine, theirs = (leaves(folder / "checkpoints" / step) for folder in (workdir, expected))
-        assert mine.keys() == theirs.keys() and len(mine) > 30
+        assert mine.keys() == theirs.keys() and len(mine) > 9
         for name in mine:
             assert mine[name].dtype == theirs[name].dtype
             np.testing.assert_array_equal(mine[name], theirs[name], err_msg=f"{step} {name}")
@@ -121,26 +130,30 @@ def test_worker_processes_change_nothing(uninterrupted, tmp_path):
     assert len(done.stderr.splitlines()) <= len(log()) + 5, done.stderr  # some more lines of progress
 
 
-def test_a_run_that_is_killed_comes_to_the_same(uninterrupted, tmp_path):
-    kill_when(tmp_path, saving(2 * EVERY))
-    with (tmp_path / "metrics.jsonl").open("a") as file:
+def test_a_run_that_is_killed_comes_to_the_same(tmp_path):
+    """On a real network."""
+    real = functools.partial(runs.command, train__checkpoint_every=EVERY)
+    whole, workdir = tmp_path / "whole", tmp_path / "killed"
+    assert runs.call(real(whole)).returncode == 0
+    kill_when(runs.start(real(workdir)), workdir, saving(2 * EVERY))
+    with (workdir / "metrics.jsonl").open("a") as file:
         file.write('{"step": 7, "epoch": 0, "batch": "a1b2')  # torn by the kill
-    kill_when(tmp_path, saved(4 * EVERY))
-    for file in (tmp_path / "checkpoints" / str(4 * EVERY)).glob("checksums.json"):
+    kill_when(runs.start(real(workdir)), workdir, saved(4 * EVERY))
+    for file in (workdir / "checkpoints" / str(4 * EVERY)).glob("checksums.json"):
         file.unlink()  # as if killed a moment earlier, before it was saved to its end
-    left_over = tmp_path / "checkpoints" / f"{5 * EVERY}.orbax-checkpoint-tmp"
+    left_over = workdir / "checkpoints" / f"{5 * EVERY}.orbax-checkpoint-tmp"
     if not left_over.exists():
-        shutil.copytree(tmp_path / "checkpoints" / str(4 * EVERY), left_over)
+        shutil.copytree(workdir / "checkpoints" / str(4 * EVERY), left_over)
     (left_over / "_CHECKPOINT_METADATA").unlink(missing_ok=True)
-    done = runs.call(command(tmp_path))
+    done = runs.call(real(workdir))
     assert done.returncode == 0, done.stderr
     assert f"The checkpoint of step {4 * EVERY} was not saved to its end" in done.stderr
     assert f"Resuming from step {3 * EVERY}" in done.stderr
-    assert_same(tmp_path, uninterrupted)
+    assert_same(workdir, whole)
 
 
 def test_a_run_whose_first_checkpoint_was_not_saved_to_its_end_begins_anew(uninterrupted, tmp_path):
-    kill_when(tmp_path, saved(EVERY))
+    kill_when(runs.start(command(tmp_path)), tmp_path, saved(EVERY))
     for file in (tmp_path / "checkpoints").glob("*/checksums.json"):
         file.unlink()
     done = runs.call(command(tmp_path))
@@ -201,21 +214,20 @@ def test_sigterm_in_an_evaluation_saves_what_it_evaluates(tmp_path, monkeypatch,
         return feed
 
     before = signal.getsignal(signal.SIGTERM)
-    config = runs.config(train__checkpoint_every=4)
     monkeypatch.setattr(loader, batches, interrupted)
     with pytest.raises(preemption.PreemptedError):
-        trainer.train(config, tmp_path)
+        runs.tiny_run(tmp_path, **CHANGES)
     assert signal.getsignal(signal.SIGTERM) is before
     stopped = {"validation_batches": 9 * number, "test_batches": 18}[batches]
     assert max(int(path.name) for path in (tmp_path / "checkpoints").iterdir()) == stopped
-    trainer.train(config, tmp_path)
-    assert_same(tmp_path, runs.finished())
+    runs.tiny_run(tmp_path, **CHANGES)
+    assert_same(tmp_path, in_process())
 
 
 @pytest.mark.parametrize("library", ["jaxlib", "grain"])
 def test_ctrl_c_before_the_first_step_is_one_line(tmp_path, library):
     """While the libraries are imported; nothing is there to be saved."""
-    process = runs.start(command(tmp_path))
+    process = runs.start(runs.command(tmp_path))
     while library not in Path(f"/proc/{process.pid}/maps").read_text():
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
@@ -233,30 +245,28 @@ def test_a_second_run_in_the_same_directory_refuses(tmp_path):
 def test_a_finished_run_only_prints_its_table_again(uninterrupted, tmp_path, capsys):
     workdir = Path(shutil.copytree(uninterrupted, tmp_path / "copy"))
     (workdir / "results.json").unlink()  # as if killed in the final evaluation
-    trainer.train(runs.config(train__checkpoint_every=EVERY, train__devices=1), workdir)
+    runs.tiny_run(workdir, train__checkpoint_every=EVERY, train__devices=1)
     assert capsys.readouterr().out.startswith("ndlp (estimated) on digits_mlt, partial rate 0.3: 1000 test images")
     assert_same(workdir, uninterrupted)
 
 
 def test_lost_records_of_a_finished_run_are_named_after_all_is_done(tmp_path, capsys):
-    workdir = runs.copy_of_finished(tmp_path)
+    workdir = Path(shutil.copytree(in_process(), tmp_path / "copy"))
     path = workdir / "metrics.jsonl"
     whole, table = path.read_text(), (workdir / "results.json").read_bytes()
     path.write_text("".join(whole.splitlines(keepends=True)[:8]))
     (workdir / "results.json").unlink()
-    config = runs.config(train__checkpoint_every=4)
     with pytest.raises(UserError, match=r"lost the records of 10 of 18 steps \(from 9 to 18\) and the summaries of 1"):
-        trainer.train(config, workdir)
+        runs.tiny_run(workdir, **CHANGES)
     assert (workdir / "results.json").read_bytes() == table and "mAP Total" in capsys.readouterr().out
     path.write_text(whole)
-    trainer.train(config, workdir)
+    runs.tiny_run(workdir, **CHANGES)
     assert path.read_text() == whole
     path.unlink()
-    trainer.train(config, workdir)
+    runs.tiny_run(workdir, **CHANGES)
     assert [line["records_begin_at"] for line in runs.lines(workdir)[:1]] == [19]
 
 
-@pytest.mark.processes
 def test_lost_records_are_noticed_when_a_run_is_resumed_and_when_it_is_evaluated(tmp_path):
     workdir = runs.copy_of_finished(tmp_path)
     shutil.rmtree(workdir / "checkpoints" / "18")
@@ -266,7 +276,7 @@ def test_lost_records_are_noticed_when_a_run_is_resumed_and_when_it_is_evaluated
     evaluated = runs.call([*runs.python("evaluate"), f"--workdir={workdir}"])
     assert "mAP Total" in evaluated.stdout
     assert "lost the records of 2 of 16 steps (from 4 to 5);" in runs.sentence(evaluated)
-    resumed = runs.call(runs.command(workdir, train__checkpoint_every=4))
+    (resumed,) = runs.wait_all(runs.start_all(runs.command(workdir, train__checkpoint_every=4), 1, 8))
     warning, *_ = (line for line in resumed.stderr.splitlines() if "WARNING" in line)
     assert "lost the records of 2 of 16 steps (from 4 to 5);" in warning
     assert resumed.returncode == 2 and "mAP Total" in resumed.stdout

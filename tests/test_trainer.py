@@ -19,8 +19,8 @@ from ltpml_jax.state import make_mesh
 from tests.helpers import runs, trees
 from tests.test_resume import leaves
 
-# Plain cross-entropy compiles fastest, for what does not depend on the method.
-PLAIN = {"method__name": "bce", "train__devices": 1, "data__batch_size": 256}
+# What compiles fastest, for what depends neither on the method nor on the network.
+PLAIN = {"method__name": "bce", "train__devices": 1}
 
 
 def results(workdir: Path) -> dict:
@@ -56,9 +56,10 @@ def test_an_epoch_is_summed_up_over_all_its_steps():
 
 @pytest.mark.parametrize("devices", [1, 2])
 def test_the_number_of_devices_changes_nothing(devices, tmp_path):
+    """On a network that compiles quickly; the test after this one and test_processes.py have a real one."""
     assert jax.device_count() == 8
-    trainer.train(runs.config(train__devices=devices), tmp_path)
-    mine, eight = runs.lines(tmp_path), runs.lines(runs.finished())
+    runs.tiny_run(tmp_path, train__devices=devices)
+    mine, eight = runs.lines(tmp_path), runs.lines(runs.eight_devices())
     assert len(mine) == len(eight) == 20
     for line, expected in zip(mine, eight, strict=True):
         assert line.keys() == expected.keys()
@@ -70,7 +71,7 @@ def test_the_number_of_devices_changes_nothing(devices, tmp_path):
             else:
                 assert value == expected[name], (line["step"], name)
     for name, scores in results(tmp_path)["test"].items():
-        assert scores == pytest.approx(results(runs.finished())["test"][name], abs=0.1)
+        assert scores == pytest.approx(results(runs.eight_devices())["test"][name], abs=0.1)
 
 
 def test_going_on_with_other_devices_and_threads_is_the_same_run(tmp_path):
@@ -87,11 +88,11 @@ def test_going_on_with_other_devices_and_threads_is_the_same_run(tmp_path):
 
 def test_steps_that_are_not_finite_in_a_row_end_the_run_and_leave_what_they_were(tmp_path):
     """The first step breaks the parameters; the second is the first that is not finite."""
-    config = runs.config(**PLAIN, optim__learning_rate=1e30, data__validation=0.0, train__max_skipped=3)
+    changes = PLAIN | {"optim__learning_rate": 1e38, "data__validation": 0.0, "train__max_skipped": 3}
     with pytest.raises(
         UserError, match=r"Step 4 is the last of 3 in a row .*Lower config.optim.learning_rate.*not_finite"
     ):
-        trainer.train(config, tmp_path)
+        runs.tiny_run(tmp_path, **changes)
     lines = runs.lines(tmp_path)
     assert [line.get("not_applied", 0) for line in lines] == [0, 1, 2, 3] and lines[1]["loss"] is None
     assert list((tmp_path / "checkpoints").iterdir()) == []
@@ -116,17 +117,17 @@ def test_a_single_step_that_is_not_finite_is_passed_over(tmp_path, monkeypatch):
         return plain(key, images, spec) * jnp.where(images.mean() > bound, jnp.nan, 1.0)
 
     monkeypatch.setattr(photometric, "distort", poisoned)
-    trainer.train(config, tmp_path)
+    runs.tiny_run(tmp_path, **PLAIN)
     steps = [line for line in runs.lines(tmp_path) if "loss" in line]
     assert [line["step"] for line in steps if "not_applied" in line] == [worst + 1]
     assert all(line["epoch_loss"] > 0 for line in runs.lines(tmp_path) if "epoch_loss" in line)
     assert [folder.name for folder in (tmp_path / "not_finite").iterdir()] == [str(worst + 1)]
 
 
-def own(data: Path, **changes):
-    """The config of a run on a prepared dataset of 60 photographs."""
+def own(workdir: Path, data: Path, **changes) -> None:
+    """A run on a prepared dataset of 60 photographs."""
     small = {"data__batch_size": 8, "data__validation": 0.0, "train__epochs": 1, "data__sampler": "shuffle"}
-    return runs.config(**PLAIN | small | {"data__dir": str(data), "data__name": "mine"} | changes)
+    runs.tiny_run(workdir, **PLAIN | small | {"data__dir": str(data), "data__name": "mine"} | changes)
 
 
 def test_an_image_that_cannot_be_read_stops_the_run_or_is_passed_over_and_reported(tmp_path, capsys):
@@ -134,8 +135,8 @@ def test_an_image_that_cannot_be_read_stops_the_run_or_is_passed_over_and_report
     trees.punch(data, "train/30.jpg")
     trees.punch(data, "test/7.jpg")
     with pytest.raises(UserError, match=r"(index|record) 30\b.*config.data.unreadable=skip"):
-        trainer.train(own(data), tmp_path / "run")
-    trainer.train(own(data, data__unreadable="skip"), tmp_path / "run")  # the same run resumes
+        own(tmp_path / "run", data)
+    own(tmp_path / "run", data, data__unreadable="skip")  # the same run resumes
     bad = [line["unreadable"] for line in runs.lines(tmp_path / "run") if "unreadable" in line]
     assert bad == [[30]]
     table = capsys.readouterr().out

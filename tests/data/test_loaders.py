@@ -29,7 +29,7 @@ def test_a_subset_is_numbered_anew(task):
 def test_training_batches_carry_the_served_labels_of_their_rows(task):
     batches = loader.train_iterator(runs.config(), task, MESH)
     for batch in [next(batches) for _ in range(2)]:
-        assert batch["image"].shape == (256, 32, 32, 3)
+        assert batch["image"].shape == (256, 16, 16, 3)
         np.testing.assert_array_equal(batch["states"], task.served[batch["index"]])
     batches.close()
 
@@ -61,5 +61,5 @@ def test_every_held_out_and_every_test_image_comes_once(task):
     assert [batch["mask"].sum() for batch in tests] == [192] * 5 + [40]  # 190, rounded up for 8 devices
     images = np.concatenate([batch["image"][batch["mask"]] for batch in held])
     records = task.dataset.train.records
-    expected = [augment.opencv(records[int(row)]["image"], augment.whole, 32) for row in task.validation]
+    expected = [augment.opencv(records[int(row)]["image"], augment.whole, 16) for row in task.validation]
     np.testing.assert_array_equal(images, expected)

@@ -25,7 +25,7 @@ def test_a_run_describes_itself():
     np.testing.assert_allclose(found.class_counts, run.task.prior.class_count)
     assert found.record["counts_are"] == "estimated" and found.record["predictions"] == ["network"]
     assert found.record["mean"] == [0.485, 0.456, 0.406] and found.record["std"] == [0.229, 0.224, 0.225]
-    assert (found.record["image_size"], found.record["resize"]) == (32, "opencv")
+    assert (found.record["image_size"], found.record["resize"]) == (16, "opencv")
     assert found.record["dataset"] == {
         "name": "digits_mlt",
         "training_images": 1080,

@@ -17,13 +17,13 @@ from configs import digits_mlt
 from ltpml_jax import trainer
 from ltpml_jax.data import datasets
 from ltpml_jax.methods.settings import Config
-from tests.helpers import session
+from tests.helpers import session, tiny
 
 ROOT = Path(__file__).parents[2]
 # 9 steps an epoch. The batch divides among 8 devices; that of evaluation does not have to.
 SMALL = {
     "data.batch_size": 256,
-    "data.image_size": 32,
+    "data.image_size": 16,
     "train.epochs": 2,
     "eval.batch_size": 190,
     "train.step_limit": 60.0,  # after a fifth of it, a silent process counts as dead
@@ -64,9 +64,24 @@ def finished() -> Path:
     return session.once("finished", lambda workdir: trainer.train(config(train__checkpoint_every=4), workdir))
 
 
+def tiny_run(workdir: Path, **changes: Any) -> None:
+    """Train (or resume) a small run on the network of tiny.py, in this process."""
+    with tiny.everywhere():
+        trainer.train(config(**TINY | changes), workdir)
+
+
+@functools.cache
+def eight_devices() -> Path:
+    """The work directory of such a run on 8 devices; do not change it."""
+    return session.once("eight_devices", tiny_run)
+
+
 def copy_of_finished(to: Path) -> Path:
     """A copy that a test may damage."""
     return Path(shutil.copytree(finished(), to / "copy"))
+
+
+TINY = {"model__pretrained": ""}  # beside the network of tiny.py
 
 
 def lines(workdir: Path) -> list[dict[str, Any]]:
@@ -78,6 +93,12 @@ def command(workdir: Path, **changes: Any) -> list[str]:
     """The command line of a small run."""
     fields = [f"--config.{name}={value}" for name, value in overrides(**changes).items()]
     return [*python("main"), f"--config={ROOT}/configs/digits_mlt.py:0.3", f"--workdir={workdir}", *fields]
+
+
+def tiny_command(workdir: Path, **changes: Any) -> list[str]:
+    """The command line of a small run on the network of tiny.py."""
+    _, _, _, *rest = command(workdir, **TINY | changes)
+    return [sys.executable, "-m", "tests.helpers.tiny_main", *rest]
 
 
 def python(command: str) -> list[str]:

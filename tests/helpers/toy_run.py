@@ -1,6 +1,6 @@
 """One process of a run whose method is a toy: `python -m tests.helpers.toy_run TOY WORKDIR CHANGES`.
 
-With JAX's variables of a run of several processes; CHANGES is JSON of a config's fields.
+On the network of tiny.py, and with JAX's variables of a run of several processes; CHANGES is JSON of a config's fields.
 """
 
 import json
@@ -10,6 +10,7 @@ from pathlib import Path
 from configs import digits_mlt
 from ltpml_jax import trainer
 from ltpml_jax.runtime import processes
+from tests.helpers import tiny
 from tests.helpers.toys import TOYS
 
 
@@ -17,7 +18,8 @@ def main() -> None:
     config = digits_mlt.get_config("0.3")
     config.update_from_flattened_dict(json.loads(sys.argv[3]))
     processes.join(False, 120, 60)
-    trainer.train(config, Path(sys.argv[2]), method=TOYS[sys.argv[1]]())
+    with tiny.everywhere():
+        trainer.train(config, Path(sys.argv[2]), method=TOYS[sys.argv[1]]())
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import nnx
 
 from ltpml_jax import state, step
 from ltpml_jax.config import build_method, default_config
@@ -18,52 +17,22 @@ from ltpml_jax.methods.base import Blocks, Method
 from ltpml_jax.methods.priors import Prior
 from ltpml_jax.models import classifier
 from ltpml_jax.runtime import checkpoints
+from tests.helpers import tiny
 from tests.helpers.toys import TOYS
 
 pytestmark = pytest.mark.usefixtures("least_optimised")
 
-N, C, B, SIDE, STEPS = 48, 6, 16, 4, 3
+N, C, B, SIDE, STEPS = 48, 6, 16, tiny.SIDE, 3
 NAMES = [*METHODS, *TOYS]
 SUMMED = ("focal", "asl", "pasl", "hill", "splc")  # over batch and classes
 # Of gradients; comic sums too, of logits of scale 16.
 SCALES = {"comic": 1 / (B * C * 16)} | dict.fromkeys(SUMMED, 1 / (B * C))
 
 
-class Linear(nnx.Module):
-    """A classifier without a backbone, with a running mean in place of BatchNorm statistics."""
-
-    def __init__(self, number: int) -> None:
-        self.layer = nnx.Linear(SIDE * SIDE * 3, C, rngs=nnx.Rngs(number))
-        self.mean = nnx.BatchStat(jnp.zeros(C))
-
-    def __call__(self, images, *, train, mask, dropout_key):
-        logits = self.layer(images.reshape(len(images), -1))
-        if train:
-            counts = jnp.ones(len(images), bool) if mask is None else mask
-            mean = jnp.where(counts[:, None], logits, 0).sum(0) / jnp.maximum(counts.sum(), 1)
-            self.mean[...] = 0.9 * self.mean[...] + 0.1 * jax.lax.stop_gradient(mean)
-        return logits
-
-
-class Features(nnx.Module):
-    """A backbone: `features` numbers of each image, [B, 1, 1, features]."""
-
-    features, stage_features = 5, (3, 5)
-
-    def __init__(self, number: int) -> None:
-        self.layer1 = nnx.Linear(SIDE * SIDE * 3, self.features, rngs=nnx.Rngs(number))
-
-    def __call__(self, images, *, train, mask):
-        return jnp.tanh(self.layer1(images.reshape(len(images), 1, 1, -1)))
-
-    def stages(self, images, *, train, mask):
-        return [images, self(images, train=train, mask=mask)]
-
-
 BLOCKS = Blocks(
-    classifier=Linear,
-    backbone=Features,
-    pair=lambda: classifier.Pair(Linear(0), Linear(1)),  # type: ignore[arg-type]
+    classifier=lambda number: tiny.Classifier(C, number),
+    backbone=tiny.Features,
+    pair=lambda: classifier.Pair(tiny.Classifier(C, 0), tiny.Classifier(C, 1)),  # type: ignore[arg-type]
     classes=C,
     seed=0,
     prior=Prior(np.linspace(16, 4, C), np.array(N), np.array(0.3)),
@@ -247,7 +216,7 @@ def test_the_teacher_sees_the_average():
     recipe = step.Recipe(forward, optimizer("bce"), lambda key, images: images, STEPS, ema=0.9)
     stages = step.make_stages(seen, recipe)
     before, served = jax.tree.map(jnp.asarray, (run("bce", start("bce"), [0, 1])[0], batch(2)))
-    _, metrics = stages.finish(before, served, stages.first(before, served))  # type: ignore[arg-type]
+    _, metrics = jax.jit(lambda at: stages.finish(at, served, stages.first(at, served)))(before)
     want, _ = forward(before.average, before.rest, served["image"], train=False, mask=None, dropout_key=None)
     np.testing.assert_allclose(metrics["teacher"], want, rtol=1e-5)
     differs = jax.tree.map(lambda a, b: np.abs(a - b).max() > 1e-4, before.average, before.params)

@@ -13,7 +13,7 @@ from ltpml_jax.data import loader
 from ltpml_jax.experiment import build_experiment, compile_step, fresh_state
 from ltpml_jax.methods.all_methods import METHODS
 from ltpml_jax.state import make_mesh
-from tests.helpers import trees
+from tests.helpers import tiny, trees
 
 pytestmark = pytest.mark.usefixtures("least_optimised")
 
@@ -71,12 +71,14 @@ def data_dir(tmp_path_factory):
 
 @pytest.mark.parametrize("method", FIRST_STAGE)
 def test_a_step_of_every_recipe(method, data_dir, tmp_path):
+    """On a network that compiles quickly; test_recipes.py takes steps of ndlp's with a real one."""
     config = voc_mlt.get_config(f"missing=0.4,method={method}")
     config.update_from_flattened_dict({
-        "data.dir": data_dir, "data.image_size": 32, "data.batch_size": 16, "model.backbone": "resnet_small",
-        "model.pretrained": "", "comic.feature_width": 16, "comic.attention_width": 16,
+        "data.dir": data_dir, "data.image_size": 8, "data.batch_size": 16, "model.pretrained": "",
+        "comic.feature_width": 16, "comic.attention_width": 16,
     })  # fmt: skip
-    run = build_experiment(config, tmp_path, make_mesh(jax.devices()[:1]), pretrained=True)
+    with tiny.everywhere():
+        run = build_experiment(config, tmp_path, make_mesh(jax.devices()[:1]), pretrained=True)
     with contextlib.closing(loader.train_iterator(config, run.task, run.mesh)) as batches:
         state, metrics = compile_step(run)(fresh_state(run), next(batches))
     assert int(state.step) == 1 and int(state.skipped) == 0 and np.isfinite(float(metrics["loss"]))
