@@ -153,7 +153,8 @@ def large_step(rows: int, classes: int, devices: int) -> jax.stages.Compiled:
         "states": jax.ShapeDtypeStruct((32, classes), jnp.int8),
     }
     advance = step.jit_step(stages, mesh, shapes, one_jit=True)
-    return advance.lower(shapes, served).compile()  # pyright: ignore[reportFunctionMemberAccess]
+    lowered = advance.lower(shapes, served)  # pyright: ignore[reportFunctionMemberAccess]
+    return lowered.compile(compiler_options={"xla_cpu_use_fusion_emitters": True})  # as a user's program has them
 
 
 def sizes(text: str) -> list[int]:
