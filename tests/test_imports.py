@@ -47,6 +47,11 @@ def test_everything_together_needs_neither_tensorflow_nor_torch_and_starts_no_ba
     assert {name.partition(".")[0] for name in names} & {"tensorflow", "torch", "torchvision", "keras"} == set()
 
 
+def test_the_trainer_starts_without_what_it_needs_later():
+    names = imported("import ltpml_jax.trainer")
+    assert "grain" in names and not names & {"sklearn", "tensorflow_datasets", "tensorboardX"}
+
+
 def test_only_plots_need_matplotlib():
     others = [name for name in MODULES if not name.startswith("ltpml_jax.plotting.")]
     assert len(others) < len(MODULES)

@@ -1,7 +1,9 @@
-"""The measures that the field reports: average precision, F1 and accuracy, over known labels."""
+"""The measures that the field reports: average precision, F1 and accuracy, over known labels.
+
+scikit-learn is imported where it is used: that takes a second, and a run needs it at its first evaluation.
+"""
 
 import numpy as np
-from sklearn.metrics import average_precision_score, f1_score
 
 from ltpml_jax.data.labels import LabelState
 
@@ -27,6 +29,8 @@ def scores(logits: np.ndarray, states: np.ndarray, groups: dict[str, np.ndarray]
 
 def average_precision(logits: np.ndarray, states: np.ndarray) -> np.ndarray:
     """Non-interpolated AP in percent [C] over the images whose label is known; NaN for a class without positives."""
+    from sklearn.metrics import average_precision_score
+
     precision = np.full(states.shape[1], np.nan)
     for j in np.flatnonzero((states == LabelState.POSITIVE).any(0)):
         known = states[:, j] <= LabelState.POSITIVE
@@ -35,6 +39,8 @@ def average_precision(logits: np.ndarray, states: np.ndarray) -> np.ndarray:
 
 
 def _f1(truth: np.ndarray, predicted: np.ndarray) -> float:
+    from sklearn.metrics import f1_score
+
     return float(f1_score(truth, predicted, zero_division=0)) * 100  # pyright: ignore[reportArgumentType]
 
 
