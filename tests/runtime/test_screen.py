@@ -54,7 +54,7 @@ def test_an_unexpected_error_and_a_crash_are_seen(tmp_path):
 THREADS = """import threading
     from ltpml_jax.runtime import files
     threading.Thread(target=int, args=("library's",)).start()
-    threading.Thread(target=files.check_regular, args=("ours",)).start()
+    ours = threading.Thread(target=files.check_regular, args=("ours",)); ours.start(); ours.join()
     late = threading.Timer(0.5, int, args=("late one's",)); late.start()
     raise KeyError("a defect")"""
 
