@@ -53,8 +53,8 @@ def test_an_unexpected_error_and_a_crash_are_seen(tmp_path):
 
 THREADS = """import threading
     from ltpml_jax.runtime import files
-    threading.Thread(target=int, args=("library's",)).start()
-    ours = threading.Thread(target=files.check_regular, args=("ours",)); ours.start(); ours.join()
+    for target, given in ((int, "library's"), (files.check_regular, "ours")):
+        thread = threading.Thread(target=target, args=(given,)); thread.start(); thread.join()
     late = threading.Timer(0.5, int, args=("late one's",)); late.start()
     raise KeyError("a defect")"""
 
