@@ -65,35 +65,24 @@ def make_stages(method: Method, recipe: Recipe, epoch: int | None = None) -> Sta
 
     def first(state: TrainState, batch: Batch) -> Work:
         images = recipe.prepare(step_keys(state).jitter, batch["image"])
-        zeros = jax.tree.map(jnp.zeros_like, state.params)
-        work = Work(images, zeros, (), state.rest, None)
-        return run_pass(method.passes[0], recipe, make_context(recipe, state, batch, images), state, work)
+        context = make_context(recipe, state, batch, images)
+        return run_pass(method.passes[0], recipe, context, state, Work(images, None, (), state.rest, None))
 
     def finish(state: TrainState, batch: Batch, work: Work) -> tuple[TrainState, Metrics]:
         context = make_context(recipe, state, batch, work.images)
         for stage in method.passes[1:]:
-            if epoch is None or stage.from_epoch <= epoch:
-                work = run_pass(stage, recipe, context, state, work)
-            else:
-                work = work._replace(losses=(*work.losses, jnp.zeros_like(work.losses[0])))
+            left_out = epoch is not None and epoch < stage.from_epoch
+            work = leave_out(work) if left_out else run_pass(stage, recipe, context, state, work)
         updates, opt_state = recipe.optimizer.update(work.grads, state.opt_state, state.params)
         applies = finite((work.losses, updates))
         context = context._replace(writes=rows.last_occurrence(batch["index"]) & applies)
         shared, new_rows, diagnostics = method.update(context, work.carry)
         params = optax.apply_updates(state.params, updates)
-        new = state._replace(
-            params=params,
-            average=averaged(state, params, recipe.ema),
-            rest=work.rest,
-            opt_state=opt_state,
-            shared=shared,
-        )
+        average = averaged(state, params, recipe.ema)
+        new = state._replace(params=params, average=average, rest=work.rest, opt_state=opt_state, shared=shared)
         skipped = jnp.where(applies, 0, state.skipped + 1)
-        new = keep_unless(applies, new, state)._replace(
-            step=state.step + 1,
-            skipped=skipped,
-            rows=rows.scatter(state.rows, batch["index"], context.rows, new_rows, context.writes),
-        )
+        tables = rows.scatter(state.rows, batch["index"], context.rows, new_rows, context.writes)
+        new = keep_unless(applies, new, state)._replace(step=state.step + 1, skipped=skipped, rows=tables)
         return new, step_metrics(work) | diagnostics | {"skipped": skipped}
 
     return Stages(first, finish)
@@ -122,23 +111,31 @@ def run_pass(stage: Pass, recipe: Recipe, context: Context, state: TrainState, w
     """Run one pass and add its gradients to those before it; a pass whose condition says no leaves no trace.
 
     It is computed all the same: XLA:CPU runs convolutions inside lax.cond on one slow path (measured 12 times the
-    whole step). For whole epochs without a pass there is `from_epoch`.
+    whole step). For whole epochs without a pass there is `from_epoch`. The condition is put on the loss and not on the
+    gradients, so that nothing stands between the sums of two passes over the devices: XLA:TPU joins them then.
     """
+    counts = True if stage.when is None else stage.when(context, work.carry)
+    if stage.from_epoch:
+        counts &= context.epoch >= stage.from_epoch
 
     def loss(params: Any):
         def network(images: jax.Array, mask: jax.Array | None, key: jax.Array):
             return recipe.forward(params, work.rest, images, train=True, mask=mask, dropout_key=key)
 
-        return stage.loss(network, context, work.carry)
+        value, new = stage.loss(network, context, work.carry)
+        if counts is True:
+            return value, new
+        old = (work.carry, work.rest)
+        return jnp.where(counts, value, 0), jax.tree.map(lambda leaf, before: jnp.where(counts, leaf, before), new, old)
 
     (value, (carry, rest)), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
-    if stage.when is not None or stage.from_epoch:
-        counts = context.epoch >= stage.from_epoch
-        counts = counts if stage.when is None else counts & stage.when(context, work.carry)
-        value, grads = jax.tree.map(lambda leaf: jnp.where(counts, leaf, 0), (value, grads))
-        carry, rest = jax.tree.map(lambda new, old: jnp.where(counts, new, old), (carry, rest), (work.carry, work.rest))
-    grads = jax.tree.map(jnp.add, work.grads, grads)
+    grads = grads if work.grads is None else jax.tree.map(jnp.add, work.grads, grads)
     return Work(work.images, grads, (*work.losses, value), rest, carry)
+
+
+def leave_out(work: Work) -> Work:
+    """The same with a loss of 0 for a pass that is not computed."""
+    return work._replace(losses=(*work.losses, jnp.zeros_like(work.losses[0])))
 
 
 def averaged(state: TrainState, params: Any, decay: float) -> Any:
