@@ -35,7 +35,7 @@ def synthetic(images: int, classes: int) -> Task:
 def assembled(config: Config, images: int, classes: int, devices: list[Any] | None = None) -> Experiment:
     """The experiment of a config on such data, with random weights, on these devices (None: on all)."""
     mesh = make_mesh(devices or jax.devices())
-    return assemble(config, synthetic(images, classes), Path(), mesh, pretrained=False)
+    return assemble(config, synthetic(images, classes), Path(), mesh, "random")
 
 
 def random_batch(run: Experiment, seed: int) -> dict[str, np.ndarray]:

@@ -4,7 +4,7 @@ import functools
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +38,9 @@ from ltpml_jax.step import Predict, Recipe, Step, jit_predict, jit_step, make_st
 from ltpml_jax.workdir import completed, differences, from_json, saved_config
 
 log = logging.getLogger(__name__)
+# What a network is built with: the weights that the config names (random, where it names none), random ones, or shapes
+# in place of arrays, where a checkpoint will be read.
+Weights = Literal["named", "random", "none"]
 SHIPPED = {"digits_small": Path(__file__).parent / "models" / "digits_small.safetensors"}
 
 
@@ -77,17 +80,17 @@ def choose_devices(config: Config) -> list[Any]:
 
 
 def build_experiment(
-    config: Config, workdir: Path, mesh: Mesh, pretrained: bool, method: Method | None = None
+    config: Config, workdir: Path, mesh: Mesh, weights: Weights, method: Method | None = None
 ) -> Experiment:
-    """Load the data and build the network (with its pretrained weights, where they are wanted).
+    """Load the data and build the network.
 
     Raises UserError where the config names a method that only `ltpml_jax.train` was given, and what the parts raise.
     """
-    return assemble(config, make_task(config), workdir, mesh, pretrained, method)
+    return assemble(config, make_task(config), workdir, mesh, weights, method)
 
 
 def assemble(
-    config: Config, task: Task, workdir: Path, mesh: Mesh, pretrained: bool, method: Method | None = None
+    config: Config, task: Task, workdir: Path, mesh: Mesh, weights: Weights, method: Method | None = None
 ) -> Experiment:
     """The same, of a task that was made before."""
     method = method or build_method(config)
@@ -96,29 +99,30 @@ def assemble(
             f"config.method.name is {CUSTOM!r}: the method is not in this package; hand it to ltpml_jax.train or "
             "ltpml_jax.open_run as method=."
         )
-    parts = build_network(config, method, len(task.dataset.class_names), task.prior, pretrained)
+    parts = build_network(config, method, len(task.dataset.class_names), task.prior, weights)
     check_paths(config, parts.trainable)
     size, classes = task.served.shape
     labels = jax.ShapeDtypeStruct((padded(size), classes), jnp.int8)
-    shapes = jax.eval_shape(lambda table: _init(config, task, method, parts, table), labels)
+    shapes = jax.eval_shape(lambda parts, table: _init(config, task, method, parts, table), parts, labels)
     predict = jit_predict(classifier.make_forward(parts.graphdef), method, mesh)
     return Experiment(config, workdir, task, method, parts, mesh, predict, shapes, state_shardings(shapes, mesh))
 
 
 def build_network(
-    config: Config, method: Method, classes: int, prior: Prior, pretrained: bool = True
+    config: Config, method: Method, classes: int, prior: Prior, weights: Weights = "named"
 ) -> classifier.Parts:
-    """The method's network as a graph and two pytrees, with the weights that the config names.
+    """The method's network as a graph and two pytrees.
 
-    Raises UserError where they cannot be read or are those of another network.
+    Raises UserError where the weights that the config names cannot be read or are those of another network.
     """
     model = {name: value for name, value in config.model.items() if name not in ("pretrained", "start_from")}
-    spec, name = classifier.ModelSpec(**model), config.model.pretrained if pretrained else ""
+    spec, name = classifier.ModelSpec(**model), config.model.pretrained if weights == "named" else ""
     source: str | Path = SHIPPED.get(name) or name
 
     def one(number: int) -> classifier.Classifier:
-        made = classifier.build(spec, classes, config.seed, number)
-        if pretrained and config.model.start_from and number == 0:
+        begins = bool(weights == "named" and config.model.start_from and number == 0)
+        made = classifier.build(spec, classes, config.seed, number, draw_backbone=begins or not name)
+        if begins:
             start_from(config, made)
         elif name:
             log.info("Backbone weights %s, sha256 %s", source, load_backbone(made, source))
@@ -132,7 +136,8 @@ def build_network(
         seed=config.seed,
         prior=prior,
     )
-    return classifier.split(method.network(blocks), spec.frozen_stages)
+    network = nnx.eval_shape(lambda: method.network(blocks)) if weights == "none" else method.network(blocks)
+    return classifier.split(network, spec.frozen_stages)
 
 
 def start_from(config: Config, made: classifier.Classifier) -> None:
@@ -145,7 +150,7 @@ def start_from(config: Config, made: classifier.Classifier) -> None:
     saved = saved_config(workdir)
     saved.data.dir = config.data.dir
     validate(saved)
-    run = build_experiment(saved, workdir, make_mesh(choose_devices(config)), pretrained=False)
+    run = build_experiment(saved, workdir, make_mesh(choose_devices(config)), "none")
     with checkpoints.open_manager(workdir, read_only=True) as manager:
         step = checkpoints.newest(manager)
         state = open_checkpoint(run, manager, step).state

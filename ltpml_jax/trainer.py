@@ -96,7 +96,7 @@ def _prepare(config: Config, workdir: Path, method: Method | None) -> Experiment
     if config.model.pretrained:
         named: str = config.model.pretrained
         check_weights(SHIPPED.get(named) or named, config.model.backbone)
-    run = build_experiment(config, workdir, mesh, pretrained=True, method=method)
+    run = build_experiment(config, workdir, mesh, "named", method=method)
     watchdog.beat("loading data and network")
     return run
 

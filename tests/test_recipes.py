@@ -106,7 +106,7 @@ def assert_takes_two_steps(name: str, argument: str, folder: Path, **changes) ->
     config = module.get_config(argument)
     fields = {"data.dir": str(trees.prepared(folder, name, classes)), "data.batch_size": 16, "model.pretrained": ""}
     config.update_from_flattened_dict(fields | changes)
-    run = build_experiment(config, folder, make_mesh(jax.devices()[:1]), pretrained=True)
+    run = build_experiment(config, folder, make_mesh(jax.devices()[:1]), "named")
     state, step, losses = fresh_state(run), compile_step(run), []
     with contextlib.closing(loader.train_iterator(config, run.task, run.mesh)) as batches:
         for _ in range(2):

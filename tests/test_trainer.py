@@ -45,7 +45,7 @@ def test_epochs_with_the_same_passes_share_a_step(tmp_path):
     """NDLP has its second pass from the second epoch on; a supervised method one program for all."""
     with tiny.everywhere():
         ours, plain = (
-            experiment.build_experiment(runs.config(**runs.TINY, **changes), tmp_path, make_mesh(jax.devices()), False)
+            experiment.build_experiment(runs.config(**runs.TINY, **changes), tmp_path, make_mesh(jax.devices()), "none")
             for changes in ({}, PLAIN)
         )
     step_of = experiment.steps_by_epoch(ours)

@@ -38,7 +38,7 @@ def run(values: Any) -> None:
     from ltpml_jax.runtime.files import sole_run
     from ltpml_jax.state import make_mesh
 
-    opened = build_experiment(config, workdir, make_mesh(jax.local_devices()[:1]), pretrained=False)
+    opened = build_experiment(config, workdir, make_mesh(jax.local_devices()[:1]), "none")
     with checkpoints.open_manager(workdir, read_only=True) as manager:
         found = outcome.show(opened, manager)
     if values.per_class:

@@ -196,7 +196,7 @@ def _checkpoint_bytes(config: Config, dataset: datasets.Dataset) -> int:
     prior = Prior(np.ones(classes), np.asarray(float(size)), state_count=np.ones((4, classes)))
 
     def make(labels: jax.Array) -> Any:
-        _, trainable, rest = build_network(config, method, classes, prior, pretrained=False)
+        _, trainable, rest = build_network(config, method, classes, prior, "random")
         averaged = bool(config.optim.ema)
         return init_state(trainable, rest, optimizer, method, labels, prior, config.seed, averaged)
 

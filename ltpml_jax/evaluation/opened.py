@@ -80,7 +80,7 @@ class OpenRun:
     @functools.cached_property
     def run(self) -> Experiment:
         """The run with its dataset; UserError where that is gone, or is another one."""
-        return build_experiment(self.config, self.workdir, self.mesh, pretrained=False, method=self.network.method)
+        return build_experiment(self.config, self.workdir, self.mesh, "none", method=self.network.method)
 
     @functools.cached_property
     def state(self) -> TrainState:

@@ -57,7 +57,7 @@ def load_network(
             "method=."
         )
     names, prior, candidates = _described(config, workdir)
-    parts = build_network(config, method, len(names), prior, pretrained=False)
+    parts = build_network(config, method, len(names), prior, "none")
     with checkpoints.open_manager(workdir, read_only=True) as manager:
         step = _step(manager, checkpoint)
         weights, rest = _restore(config, manager, step, parts, mesh, candidates)

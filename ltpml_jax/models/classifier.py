@@ -100,16 +100,17 @@ class Pair(nnx.Module):
         )
 
 
-def build(spec: ModelSpec, num_classes: int, seed: int, number: int = 0) -> Classifier:
+def build(spec: ModelSpec, num_classes: int, seed: int, number: int = 0, draw_backbone: bool = True) -> Classifier:
     """A freshly initialised classifier, float32; each `number` has random weights of its own.
 
-    Raises UserError for a spec that cannot be built.
+    Without `draw_backbone`, the backbone has shapes in place of arrays, for weights from a file; neck and head are the
+    same. Raises UserError for a spec that cannot be built.
     """
     _check(spec)
     key = jax.random.key(seed)
     key = jax.random.fold_in(key, number) if number else key
     model = nnx.eval_shape(lambda: _assemble(spec, num_classes, key))
-    nnx.update(model, _initial_state(spec.backbone, spec.neck_width, num_classes, key))
+    nnx.update(model, _initial_state(spec.backbone, spec.neck_width, num_classes, draw_backbone, key))
     return model
 
 
@@ -131,10 +132,11 @@ def _assemble(spec: ModelSpec, num_classes: int, key: Array) -> Classifier:
 
 # One compilation (that a compilation cache can keep) instead of forty small ones, one for each shape drawn;
 # it is the same one whatever the switches are, because weights do not depend on them.
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def _initial_state(backbone: str, neck_width: int, num_classes: int, key: Array) -> nnx.State:
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _initial_state(backbone: str, neck_width: int, num_classes: int, draw_backbone: bool, key: Array) -> nnx.State:
     spec = ModelSpec(backbone, neck_width, 0.0, 0, "stored", "float32", fold_norm=True, pointwise_matmul=True)
-    return nnx.state(_assemble(spec, num_classes, key))
+    drawn = nnx.state(_assemble(spec, num_classes, key))
+    return drawn if draw_backbone else nnx.filter_state(drawn, lambda path, _: "backbone" not in path)
 
 
 class Parts(NamedTuple):

@@ -111,7 +111,7 @@ def load_backbone(model: Classifier, source: str | Path) -> str:
     own = leaves(model.backbone)
     naming, tensors, digest = _fitting(source, own)
     for key, leaf in own.items():
-        leaf[...] = jnp.asarray(naming.convert(tensors[naming.name(key)]))
+        leaf.set_value(jnp.asarray(naming.convert(tensors[naming.name(key)])))
     return digest
 
 

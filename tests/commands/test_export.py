@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from ltpml_jax import cli, open_run
 from ltpml_jax.commands import export
 from ltpml_jax.errors import UserError
-from ltpml_jax.experiment import build_experiment, fresh_state
+from ltpml_jax.experiment import build_experiment
 from ltpml_jax.models import pretrained
 from ltpml_jax.runtime import checkpoints
 from ltpml_jax.state import make_mesh
@@ -28,9 +28,8 @@ def run(out, *words, workdir=None) -> None:
 def test_another_run_starts_from_what_was_exported(tmp_path):
     run(tmp_path / "w.safetensors")
     config = runs.config(train__checkpoint_every=4)
-    opened = build_experiment(config, runs.finished(), make_mesh(jax.devices()[:1]), pretrained=False)
-    fresh = fresh_state(opened)
-    model = nnx.merge(opened.parts.graphdef, fresh.params, fresh.rest)
+    opened = build_experiment(config, runs.finished(), make_mesh(jax.devices()[:1]), "none")
+    model = nnx.merge(*opened.parts)  # of shapes
     pretrained.load_backbone(model, tmp_path / "w.safetensors")
     with checkpoints.open_manager(runs.finished(), read_only=True) as manager:
         trained = checkpoints.restore(manager, 18, opened.shapes, None).state

@@ -125,7 +125,7 @@ def test_a_full_disk_is_bad(capsys, tmp_path, monkeypatch):
 
 def test_the_size_of_a_checkpoint_is_that_of_the_state(tmp_path):
     config = runs.config()
-    run = build_experiment(config, tmp_path, make_mesh(jax.devices()), pretrained=False)
+    run = build_experiment(config, tmp_path, make_mesh(jax.devices()), "random")
     leaves = jax.tree.leaves(run.shapes)
     assert preflight_checks._checkpoint_bytes(config, run.task.dataset) == sum(
         leaf.size * leaf.dtype.itemsize for leaf in leaves

@@ -17,7 +17,7 @@ from tests.helpers import runs, workdirs
 def test_a_run_describes_itself():
     workdir = runs.finished()
     config = runs.config(train__checkpoint_every=4)
-    run = build_experiment(config, workdir, make_mesh(jax.devices()[:1]), pretrained=False)
+    run = build_experiment(config, workdir, make_mesh(jax.devices()[:1]), "none")
     found, data = model_file.load(workdir), run.task.dataset
     assert found.class_names == data.class_names
     for name, mask in data.groups.items():

@@ -28,7 +28,7 @@ def averaged() -> Path:
 
 def save_both(folder: Path) -> None:
     config = runs.config(optim__ema=0.9, method__name="bce")
-    run = build_experiment(config, folder, make_mesh(jax.devices()[:1]), pretrained=False)
+    run = build_experiment(config, folder, make_mesh(jax.devices()[:1]), "random")
     state = fresh_state(run)
     folder.mkdir()
     workdirs.claim(config, folder)
@@ -63,7 +63,7 @@ def test_the_average_of_the_checkpoint_is_read(checkpoint, step):
 def test_what_is_restored_is_the_state_that_was_saved():
     found = load(runs.finished())
     config = runs.config(train__checkpoint_every=4)
-    run = build_experiment(config, runs.finished(), make_mesh(jax.devices()[:1]), pretrained=False)
+    run = build_experiment(config, runs.finished(), make_mesh(jax.devices()[:1]), "none")
     with checkpoints.open_manager(runs.finished(), read_only=True) as manager:
         saved = checkpoints.restore(manager, 18, run.shapes, None).state
     assert jax.tree.structure((found.weights, found.rest)) == jax.tree.structure((saved.params, saved.rest))

@@ -68,7 +68,7 @@ class Classifier(nnx.Module):
         return logits
 
 
-def build(spec: classifier.ModelSpec, num_classes: int, seed: int, number: int = 0) -> Any:
+def build(spec: classifier.ModelSpec, num_classes: int, seed: int, number: int = 0, draw_backbone: bool = True) -> Any:
     """In place of `classifier.build`; whatever the spec says."""
     return Classifier(num_classes, number)
 

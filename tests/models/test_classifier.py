@@ -194,6 +194,10 @@ def test_initial_weights() -> None:
     again = classifier.build(SPEC, CLASSES, 0)
     jax.tree.map(np.testing.assert_array_equal, nnx.state(models[0]), nnx.state(again))
     assert not np.array_equal(models[0].backbone.conv1.kernel[...], models[1].backbone.conv1.kernel[...])
+    ahead = classifier.build(SPEC, CLASSES, 0, draw_backbone=False)  # of weights from a file
+    assert {type(leaf) for leaf in jax.tree.leaves(nnx.state(ahead.backbone))} == {jax.ShapeDtypeStruct}
+    for part in ("neck", "head"):
+        jax.tree.map(np.testing.assert_array_equal, *(nnx.state(getattr(m, part)) for m in (ahead, models[0])))
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_a_step_of_every_recipe(method, data_dir, tmp_path):
         "comic.feature_width": 16, "comic.attention_width": 16,
     })  # fmt: skip
     with tiny.everywhere():
-        run = build_experiment(config, tmp_path, make_mesh(jax.devices()[:1]), pretrained=True)
+        run = build_experiment(config, tmp_path, make_mesh(jax.devices()[:1]), "named")
     with contextlib.closing(loader.train_iterator(config, run.task, run.mesh)) as batches:
         state, metrics = compile_step(run)(fresh_state(run), next(batches))
     assert int(state.step) == 1 and int(state.skipped) == 0 and np.isfinite(float(metrics["loss"]))
