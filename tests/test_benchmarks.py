@@ -21,7 +21,7 @@ from ltpml_jax.config import validate
 from ltpml_jax.methods import losses, ndlp, priors
 from ltpml_jax.methods.base import Plan
 from ltpml_jax.state import AXIS, make_mesh
-from tests.helpers import runs
+from tests.helpers import runs, tiny
 
 ROOT = Path(__file__).parents[1]
 SMALL = {"classes": 7, "batch": 16, "size": 16, "backbone": "resnet_small"}
@@ -202,9 +202,12 @@ def run(*arguments: str) -> list[list[str]]:
     return [line.split() for line in done.stdout.splitlines()]
 
 
-@pytest.mark.processes
-def test_the_overhead_table_has_the_load_and_ratios_to_two_plain_passes():
-    head, *rows = run("--overhead")[-4:]
+def test_the_overhead_table_has_the_load_and_ratios_to_two_plain_passes(monkeypatch, capsys):
+    """On a network that compiles quickly, in this process."""
+    monkeypatch.setattr(sys, "argv", ["step", "--busy", "--steps=1", "--overhead", "--batch=8", "--size=16"])
+    with tiny.everywhere():
+        step.main()
+    head, *rows = (line.split() for line in capsys.readouterr().out.splitlines()[-4:])
     assert re.search(r"load \d+\.\d\d a core s/step", " ".join(head))
     assert [row[0] for row in rows] == ["two", "NDLP", "two"] and rows[0][-3] == "1.000"
     assert all(float(row[-5]) > 0 and float(row[-3]) > 0 for row in rows)

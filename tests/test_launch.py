@@ -18,6 +18,7 @@ pytestmark = pytest.mark.processes
 RUN = ("--config=configs/voc_mlt.py:0.3", "--workdir=runs/a b")
 TRAIN = ["python", "-m", "ltpml_jax.main"]
 ECHO = 'text=$(printf "<%s>" "$@"); echo "$text"'  # a python that prints its arguments, in one piece
+TINY = f'shift 2; exec {sys.executable} -m tests.helpers.tiny_main "$@"'  # in place of -m ltpml_jax.main
 NAMES = ("local.sh", "slurm.sbatch", "sweep_slurm.sh", "tpu_pod.sh", "jobset.yaml")
 # Options of sbatch that the file may use, with the form of their values.
 SBATCH = {
@@ -172,8 +173,9 @@ def test_slurm_queues_a_preempted_job_again(tmp_path):
 
 def test_slurm_trains_and_a_preempted_job_is_saved_and_queued_again(tmp_path):
     """The file, the trainer, 2 processes, SIGTERM; that such a run resumes is tested in test_processes.py."""
-    arguments = runs.command(tmp_path / "run", train__epochs=1, train__checkpoint_every=2, method__name="bce")[3:]
-    env = in_slurm(tmp_path, REAL)
+    changes = {"train__epochs": 1, "train__checkpoint_every": 2, "method__name": "bce"}
+    arguments = runs.tiny_command(tmp_path / "run", **changes)[3:]
+    env = in_slurm(tmp_path, TINY)
     with launchers.started(script("slurm.sbatch", *arguments), env) as process:
         launchers.until((tmp_path / "run" / "checkpoints" / "2").exists, process, limit=120)
         os.kill(steps(tmp_path)[0]["pid"], signal.SIGTERM)

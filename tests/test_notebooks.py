@@ -23,12 +23,15 @@ def cells(name: str) -> list[str]:
     return re.split(r"^(?=# %%)", source(name), flags=re.M)[1:]
 
 
-def output(name: str, home: Path) -> list[str]:
-    """The lines that a notebook prints; its home, which goes with the test, has digits_mlt already."""
+def output(name: str, home: Path, *before: str) -> list[str]:
+    """The lines that a notebook prints; its home, which goes with the test, has digits_mlt already.
+
+    before: what stands between `python` and the notebook.
+    """
     (home / "tensorflow_datasets").symlink_to(runs.data_dir())
     places = {"HOME": str(home), "TMPDIR": str(home), "PYTHONPATH": str(runs.ROOT)}
     environment = runs.environment() | places
-    command = [sys.executable, str(FOLDER / f"{name}.py")]
+    command = [sys.executable, *before, str(FOLDER / f"{name}.py")]
     done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     lines = done.stdout.splitlines()
@@ -77,7 +80,8 @@ def test_audit_and_correct_ends_with_fewer_wrong_labels(tmp_path):
 
 @pytest.mark.processes
 def test_change_one_idea_ends_with_two_runs_that_part_where_the_idea_comes_in(tmp_path):
-    *_, published, own, score, other = output("change_one_idea", tmp_path)
+    """On a network of one layer."""
+    *_, published, own, score, other = output("change_one_idea", tmp_path, "-m", "tests.helpers.tiny_script")
     before, after = (ast.literal_eval(line.partition("loss by epoch ")[2]) for line in (published, own))
     assert len(before) == len(after) == 2
     assert before[0] == pytest.approx(after[0], abs=2e-4) and before[1] != after[1]

@@ -19,15 +19,11 @@ from tests.test_resume import assert_same
 
 pytestmark = pytest.mark.processes
 
-EVERY = 4  # steps between checkpoints, as in runs.finished
-
-
-def command(workdir: Path, **changes) -> list[str]:
-    return runs.command(workdir, train__checkpoint_every=EVERY, **changes)
+EVERY = 4  # steps between checkpoints
 
 
 def tiny(workdir: Path, **changes) -> list[str]:
-    """The same on a network that compiles quickly."""
+    """On a network that compiles quickly."""
     return runs.tiny_command(workdir, train__checkpoint_every=EVERY, **changes)
 
 
@@ -35,12 +31,6 @@ def ended_well(done: list[subprocess.CompletedProcess[str]]) -> list[subprocess.
     for number, one in enumerate(done):
         assert one.returncode == 0, f"process {number}: {one.stderr[-3000:]}"
     return done
-
-
-@functools.cache
-def four_by_one() -> Path:
-    """The work directory of a run by four processes with one device each, on a real network; do not change it."""
-    return session.once("4x1", lambda workdir: train(command(workdir), 4, 1))
 
 
 @functools.cache
@@ -77,8 +67,7 @@ def assert_agree(workdir: Path, expected: Path) -> None:
 
 
 def test_processes_and_devices_change_nothing():
-    """finished() and eight_devices() are one process with eight devices."""
-    assert_agree(four_by_one(), runs.finished())
+    """eight_devices() is one process; a test below has a real network."""
     assert_agree(two_by_two(), runs.eight_devices())
 
 
@@ -93,17 +82,26 @@ def until(workdir: Path, step: int, to: Path) -> Path:
 
 
 def test_a_checkpoint_resumes_in_any_topology(tmp_path):
-    """Of four processes, to one with one device, to two, and evaluated by one."""
-    workdir = until(four_by_one(), 16, tmp_path / "run")
-    trainer.train(runs.config(train__checkpoint_every=EVERY, train__devices=1), workdir)
-    assert_agree(workdir, runs.finished())
-    workdir = until(workdir, 16, tmp_path / "again")
-    copy = shutil.copytree(runs.data_dir(), tmp_path / "data")  # the second host has the dataset on its own disk
-    done = ended_well(runs.wait_all(runs.start_all([command(workdir), command(workdir, data__dir=copy)], 2)))
+    """On a real network: of one process with eight devices to two with one each, to one, and evaluated by one."""
+    workdir = until(runs.finished(), 16, tmp_path / "run")
+    done = ended_well(runs.wait_all(runs.start_all(runs.command(workdir, train__checkpoint_every=1), 2)))
     assert "Resuming from step 16" in done[0].stderr
+    assert_agree(workdir, runs.finished())
+    workdir = until(workdir, 17, tmp_path / "again")
+    trainer.train(runs.config(train__checkpoint_every=1, train__devices=1), workdir)
     assert_agree(workdir, runs.finished())
     evaluated = runs.call([*runs.python("evaluate"), f"--workdir={workdir}"])
     assert evaluated.returncode == 0 and "mAP Total" in evaluated.stdout, evaluated.stderr
+
+
+def test_a_checkpoint_of_one_process_resumes_in_four(tmp_path):
+    """Of eight devices on one each; the fourth host has the dataset on its own disk."""
+    workdir = until(runs.eight_devices(), 9, tmp_path / "run")
+    copy = shutil.copytree(runs.data_dir(), tmp_path / "data")
+    here, there = runs.tiny_command(workdir), runs.tiny_command(workdir, data__dir=copy)
+    done = ended_well(runs.wait_all(runs.start_all([here, here, here, there], 4)))
+    assert "Resuming from step 9" in done[0].stderr
+    assert_agree(workdir, runs.eight_devices())
 
 
 def wait_for(workdir: Path, step: int, processes: list[subprocess.Popen[str]]) -> None:
@@ -166,7 +164,7 @@ def test_whatever_happens_to_one_process_the_end_is_the_same_bit_for_bit(tmp_pat
     ],
 )
 def test_what_is_wrong_in_one_process_is_reported_once_and_ends_all(changes, sentence, tmp_path):
-    arguments = [command(tmp_path), command(tmp_path, **changes)]
+    arguments = [tiny(tmp_path), tiny(tmp_path, **changes)]
     done = runs.wait_all(runs.start_all(arguments, 2), seconds=100)
     assert [one.returncode for one in done] == [2, 2], [one.stderr for one in done]
     assert runs.sentence(done[0]).startswith(sentence.replace("HOST", socket.gethostname()))
@@ -176,7 +174,7 @@ def test_what_is_wrong_in_one_process_is_reported_once_and_ends_all(changes, sen
 
 def test_a_second_run_of_two_processes_refuses(tmp_path):
     with files.sole_run(tmp_path):
-        done = runs.wait_all(runs.start_all(command(tmp_path), 2), seconds=100)
+        done = runs.wait_all(runs.start_all(tiny(tmp_path), 2), seconds=100)
     assert [one.returncode for one in done] == [2, 2], [one.stderr for one in done]
     assert "Another run is at work in" in runs.sentence(done[0]) and "error" not in done[1].stderr
 

@@ -16,10 +16,12 @@ import orbax.checkpoint as ocp
 import pytest
 from jax.sharding import SingleDeviceSharding
 
+from ltpml_jax import cli
+from ltpml_jax.commands import evaluate
 from ltpml_jax.data import loader
 from ltpml_jax.errors import UserError
 from ltpml_jax.runtime import files, preemption
-from tests.helpers import runs, session
+from tests.helpers import runs, session, tiny
 
 pytestmark = pytest.mark.processes
 
@@ -113,15 +115,8 @@ def test_the_log_tells_what_the_run_is_and_nothing_else():
     text = "\n".join(log())
     what = "ndlp on digits_mlt: 1080 training images (120 held out), 20 classes, 2 epochs of 9 steps"
     parts = (what, "sha256 ", "1 device(s): cpu; ", " parameters train", "Candidate sets: partial rate 0.3")
-    for part in (
-        *parts,
-        "Class counts (estimated): ",
-        "go to ",
-        "Compiling the step",
-        "as it is from epoch 2 on",
-        "results.json",
-    ):
-        assert part in text
+    parts += ("Class counts (estimated): ", "go to ", "Compiling the step", "as it is from epoch 2 on", "results.json")
+    assert [part for part in parts if part not in text] == []
     assert len([line for line in log() if re.match(r"\d\d:\d\d:\d\d ", line)]) <= 12
     ours = re.compile(r"\d\d:\d\d:\d\d \w|epoch \d  step \d+/18  loss \d")
     assert [line for line in log() if not ours.match(line)] == []
@@ -129,77 +124,88 @@ def test_the_log_tells_what_the_run_is_and_nothing_else():
     assert re.match(r"epoch 2  step 18/18  loss 0\.\d{4}  \d+ images/s  ETA 0:00$", progress[-1])
 
 
-def test_worker_processes_change_nothing(uninterrupted, tmp_path):
-    done = runs.call([*command(tmp_path), "--config.data.workers=2"])
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "metrics.jsonl").read_bytes() == (uninterrupted / "metrics.jsonl").read_bytes()
-    assert (tmp_path / "results.json").read_bytes() == (uninterrupted / "results.json").read_bytes()
-    assert len(done.stderr.splitlines()) <= len(log()) + 5, done.stderr  # some more lines of progress
-
-
 def test_a_run_that_is_killed_comes_to_the_same(tmp_path):
     """On a real network."""
-    real = functools.partial(runs.command, train__checkpoint_every=EVERY)
+    real = functools.partial(runs.command, train__checkpoint_every=2, train__epochs=1)
     whole, workdir = tmp_path / "whole", tmp_path / "killed"
     assert runs.call(real(whole)).returncode == 0
-    kill_when(runs.start(real(workdir)), workdir, saving(2 * EVERY))
+    kill_when(runs.start(real(workdir)), workdir, saving(4))
     with (workdir / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 7, "epoch": 0, "batch": "a1b2')  # torn by the kill
-    kill_when(runs.start(real(workdir)), workdir, saved(4 * EVERY))
-    for file in (workdir / "checkpoints" / str(4 * EVERY)).glob("checksums.json"):
+        file.write('{"step": 5, "epoch": 0, "batch": "a1b2')  # torn by the kill
+    kill_when(runs.start(real(workdir)), workdir, saved(6))
+    for file in (workdir / "checkpoints" / "6").glob("checksums.json"):
         file.unlink()  # as if killed a moment earlier, before it was saved to its end
-    left_over = workdir / "checkpoints" / f"{5 * EVERY}.orbax-checkpoint-tmp"
+    left_over = workdir / "checkpoints" / "8.orbax-checkpoint-tmp"
     if not left_over.exists():
-        shutil.copytree(workdir / "checkpoints" / str(4 * EVERY), left_over)
+        shutil.copytree(workdir / "checkpoints" / "6", left_over)
     (left_over / "_CHECKPOINT_METADATA").unlink(missing_ok=True)
     done = runs.call(real(workdir))
     assert done.returncode == 0, done.stderr
-    assert f"The checkpoint of step {4 * EVERY} was not saved to its end" in done.stderr
-    assert f"Resuming from step {3 * EVERY}" in done.stderr
+    assert "The checkpoint of step 6 was not saved to its end" in done.stderr
+    assert "Resuming from step 4" in done.stderr
     assert_same(workdir, whole)
 
 
-def test_a_run_whose_first_checkpoint_was_not_saved_to_its_end_begins_anew(uninterrupted, tmp_path):
-    kill_when(runs.start(command(tmp_path)), tmp_path, saved(EVERY))
-    for file in (tmp_path / "checkpoints").glob("*/checksums.json"):
-        file.unlink()
-    done = runs.call(command(tmp_path))
-    assert done.returncode == 0 and "was not saved to its end" in done.stderr, done.stderr
-    assert "Resuming" not in done.stderr
-    assert_same(tmp_path, uninterrupted)
-
-
-@pytest.mark.parametrize("damage", ["truncate", "flip"])
-def test_a_damaged_newest_checkpoint_is_set_aside_and_the_one_before_it_used(uninterrupted, tmp_path, damage):
-    workdir = Path(shutil.copytree(uninterrupted, tmp_path / "copy"))
+@pytest.fixture
+def unfinished(tmp_path, caplog) -> Path:
+    """A copy of in_process() as if killed in its final evaluation, to be resumed in this process with its log kept."""
+    caplog.set_level("INFO", "ltpml_jax")
+    workdir = Path(shutil.copytree(in_process(), tmp_path / "copy"))
     (workdir / "results.json").unlink()
-    *_, before, last = sorted(int(path.name) for path in (workdir / "checkpoints").iterdir())
-    for path in (workdir / "checkpoints" / str(last) / "state").rglob("d/*"):
+    return workdir
+
+
+def test_a_run_whose_first_checkpoint_was_not_saved_to_its_end_begins_anew(unfinished, caplog):
+    first, *others = sorted((unfinished / "checkpoints").iterdir(), key=lambda path: int(path.name))
+    (first / "checksums.json").unlink()
+    for folder in others:
+        shutil.rmtree(folder)
+    runs.tiny_run(unfinished, **CHANGES)
+    assert f"The checkpoint of step {first.name} was not saved to its end" in caplog.text
+    assert "Resuming" not in caplog.text
+    assert_same(unfinished, in_process())
+
+
+def test_a_damaged_newest_checkpoint_is_set_aside_and_the_one_before_it_used(unfinished, caplog):
+    *_, before, last = sorted(int(path.name) for path in (unfinished / "checkpoints").iterdir())
+    for path in (unfinished / "checkpoints" / str(last) / "state").rglob("d/*"):
         raw = bytearray(path.read_bytes())
         raw[len(raw) // 2] ^= 0xFF
-        path.write_bytes(raw[: len(raw) // 2] if damage == "truncate" else raw)
-    done = runs.call(command(workdir))
-    assert done.returncode == 0, done.stderr
-    assert f"checkpoints/{last} cannot be read" in done.stderr and f"Resuming from step {before}" in done.stderr
-    assert (workdir / "damaged" / f"{last}.0" / "state").is_dir()
-    assert_same(workdir, uninterrupted)
+        path.write_bytes(raw)
+    runs.tiny_run(unfinished, **CHANGES)
+    assert f"checkpoints/{last} cannot be read" in caplog.text and f"Resuming from step {before}" in caplog.text
+    assert (unfinished / "damaged" / f"{last}.0" / "state").is_dir()
+    assert_same(unfinished, in_process())
 
 
-@pytest.mark.parametrize("number,name", [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")])
-def test_a_signal_saves_the_step_it_comes_in(uninterrupted, tmp_path, number, name):
-    process = runs.start(command(tmp_path))
+def stop(workdir: Path, number: signal.Signals, name: str, before: int = 0) -> int:
+    """Start the run, or resume it from the step `before`; end it by a signal after it has saved another step."""
+    process = runs.start(command(workdir))
     deadline = time.monotonic() + 300
-    while not saved(2 * EVERY)(tmp_path):
+    while newest(workdir) < max(before + 1, 2 * EVERY):
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.0005)
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 128 + number, stderr
     assert stderr.splitlines()[-1] == f"{name}: the run is saved; the same command resumes it."
-    stopped = max(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
-    assert stopped >= 2 * EVERY and runs.lines(tmp_path)[-1]["step"] == stopped
-    done = runs.call(command(tmp_path))
+    assert (f"Resuming from step {before}" in stderr) == bool(before)
+    assert runs.lines(workdir)[-1]["step"] == newest(workdir) > before
+    return newest(workdir)
+
+
+def newest(workdir: Path) -> int:
+    """The step of the newest checkpoint that has its name, or 0."""
+    return max((int(path.name) for path in (workdir / "checkpoints").glob("*") if path.name.isdigit()), default=0)
+
+
+def test_a_signal_saves_the_step_it_comes_in_and_worker_processes_change_nothing(uninterrupted, tmp_path):
+    """SIGTERM, Ctrl-C, and the rest with two workers."""
+    stopped = stop(tmp_path, signal.SIGTERM, "SIGTERM")
+    stopped = stop(tmp_path, signal.SIGINT, "Ctrl-C", stopped)
+    done = runs.call([*command(tmp_path), "--config.data.workers=2"])
     assert done.returncode == 0 and f"Resuming from step {stopped}" in done.stderr, done.stderr
+    assert len(done.stderr.splitlines()) <= len(log()) + 5, done.stderr  # some more lines of progress
     assert_same(tmp_path, uninterrupted)
 
 
@@ -243,9 +249,10 @@ def test_ctrl_c_before_the_first_step_is_one_line(tmp_path, library):
 
 
 def test_a_second_run_in_the_same_directory_refuses(tmp_path):
-    with files.sole_run(tmp_path):
-        done = runs.call(command(tmp_path))
-    assert runs.sentence(done) == f"Another run is at work in {tmp_path}; wait for its end, or give another --workdir."
+    """test_processes.py has it between processes."""
+    sentence = f"^Another run is at work in {tmp_path}; wait for its end, or give another --workdir.$"
+    with files.sole_run(tmp_path), pytest.raises(UserError, match=sentence):
+        runs.tiny_run(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lock"]
 
 
@@ -274,17 +281,16 @@ def test_lost_records_of_a_finished_run_are_named_after_all_is_done(tmp_path, ca
     assert [line["records_begin_at"] for line in runs.lines(workdir)[:1]] == [19]
 
 
-def test_lost_records_are_noticed_when_a_run_is_resumed_and_when_it_is_evaluated(tmp_path):
-    workdir = runs.copy_of_finished(tmp_path)
-    shutil.rmtree(workdir / "checkpoints" / "18")
-    path = workdir / "metrics.jsonl"
+def test_lost_records_are_noticed_when_a_run_is_resumed_and_when_it_is_evaluated(unfinished, capsys, caplog):
+    shutil.rmtree(unfinished / "checkpoints" / "18")
+    path = unfinished / "metrics.jsonl"
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:3] + lines[5:]))
-    evaluated = runs.call([*runs.python("evaluate"), f"--workdir={workdir}"])
-    assert "mAP Total" in evaluated.stdout
-    assert "lost the records of 2 of 16 steps (from 4 to 5);" in runs.sentence(evaluated)
-    (resumed,) = runs.wait_all(runs.start_all(runs.command(workdir, train__checkpoint_every=4), 1, 8))
-    warning, *_ = (line for line in resumed.stderr.splitlines() if "WARNING" in line)
-    assert "lost the records of 2 of 16 steps (from 4 to 5);" in warning
-    assert resumed.returncode == 2 and "mAP Total" in resumed.stdout
-    assert "lost the records of 2 of 18 steps (from 4 to 5);" in resumed.stderr.splitlines()[-1]
+    sentence = r"lost the records of 2 of %d steps \(from 4 to 5\);"
+    with tiny.everywhere(), pytest.raises(UserError, match=sentence % 16):
+        evaluate.COMMAND.run(cli.parse("evaluate", evaluate.COMMAND, [f"--workdir={unfinished}"]))
+    assert "mAP Total" in capsys.readouterr().out
+    with pytest.raises(UserError, match=sentence % 18):
+        runs.tiny_run(unfinished, **CHANGES)
+    warning, *_ = (line for line in caplog.text.splitlines() if "WARNING: " in line)
+    assert re.search(sentence % 16, warning) and "mAP Total" in capsys.readouterr().out

@@ -165,12 +165,12 @@ def test_a_list_that_is_none_is_named(tmp_path, text):
 @pytest.mark.processes
 def test_a_sweep_is_stopped_resumed_and_names_what_failed(tmp_path):
     """Of two runs one cannot work; the first is stopped on its way."""
-    changes = {"method__name": "bce", "train__epochs": 1, "train__checkpoint_every": 2, "train__max_skipped": 2}
-    changes["data__validation"] = 0.0
+    changes = {"method__name": "bce", "train__epochs": 1, "train__checkpoint_every": 2, "data__validation": 0.0}
     words = [f"--config.{name}={value}" for name, value in runs.overrides(**changes).items()]
-    command = [*runs.python("sweep"), CONFIG, "--grid", "optim.learning_rate=0.01,1e30", "--seeds=0"]
+    command = [*runs.python("sweep"), CONFIG, "--grid", "model.pretrained=digits_small,gone.pth", "--seeds=0"]
     command += [f"--out={tmp_path}", *words]
-    good, bad = (tmp_path / f"learning_rate={rate},seed=0" for rate in ("0.01", "1e+30"))
+    refused = "exit status 2: error: cannot read the weights"
+    good, bad = (tmp_path / f"pretrained={name},seed=0" for name in ("digits_small", "gone.pth"))
     process = runs.start(command)
     deadline = time.monotonic() + 300
     while not (good / "checkpoints" / "2").exists():
@@ -179,17 +179,17 @@ def test_a_sweep_is_stopped_resumed_and_names_what_failed(tmp_path):
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 143, err
-    assert "learning_rate=0.01,seed=0: stopped; it is saved" in out and "SIGTERM stopped the sweep; the same" in out
+    assert f"{good.name}: stopped; it is saved" in out and "SIGTERM stopped the sweep; the same" in out
     states = {one["name"]: one["state"] for one in json.loads((tmp_path / "sweep.json").read_text())["runs"]}
     assert set(states.values()) == {"unfinished"} and not bad.exists() and not (good / "results.json").exists()
     done = runs.call(command)
     assert done.returncode == 1, done.stderr
     assert "Resuming from step" in (good / "output.log").read_text() and (good / "results.json").exists()
     (failed,) = [line for line in done.stdout.splitlines() if line.startswith("FAILED: ")]
-    assert "1e+30,seed=0, exit status 2: error: Step" in failed and f"(all of it: {bad}/output.log)" in failed
+    assert f"gone.pth,seed=0, {refused}" in failed and f"(all of it: {bad}/output.log)" in failed
     assert "mAP on 1000 test images" in done.stdout and "bce" in done.stdout
     listed = {one["name"]: one for one in json.loads((tmp_path / "sweep.json").read_text())["runs"]}
-    assert listed[good.name]["state"] == "finished" and listed[bad.name]["why"].startswith("exit status 2: error: Step")
+    assert listed[good.name]["state"] == "finished" and listed[bad.name]["why"].startswith(refused)
     before = (good / "output.log").read_bytes()
     done = runs.call(command)
     assert done.returncode == 1 and "2 runs in" in done.stdout and "of which 1 are finished" in done.stdout

@@ -1,6 +1,7 @@
-"""One process of a run whose method is a toy: `python -m tests.helpers.toy_run TOY WORKDIR CHANGES`.
+"""One process of runs whose methods are the toys: `python -m tests.helpers.toy_run FOLDER CHANGES`.
 
-On the network of tiny.py, and with JAX's variables of a run of several processes; CHANGES is JSON of a config's fields.
+One after the other, each in the folder of its name, on the network of tiny.py, and with JAX's variables of a run of
+several processes; CHANGES is JSON of a config's fields.
 """
 
 import json
@@ -16,10 +17,11 @@ from tests.helpers.toys import TOYS
 
 def main() -> None:
     config = digits_mlt.get_config("0.3")
-    config.update_from_flattened_dict(json.loads(sys.argv[3]))
+    config.update_from_flattened_dict(json.loads(sys.argv[2]))
     processes.join(False, 120, 60)
     with tiny.everywhere():
-        trainer.train(config, Path(sys.argv[2]), method=TOYS[sys.argv[1]]())
+        for name, toy in TOYS.items():
+            trainer.train(config, Path(sys.argv[1]) / name, method=toy())
 
 
 if __name__ == "__main__":

@@ -20,10 +20,14 @@ FILES = {"timm/tiny/model.safetensors": b"default" * 100, "timm/tiny/old/weights
 LOCATE = """import sys
 from ltpml_jax.errors import UserError
 from ltpml_jax.models import weight_files
-try:
-    print(weight_files.locate(sys.argv[1]))
-except UserError as error:
-    sys.exit(f"error: {error}")"""
+status = 0
+for source in sys.argv[1:]:
+    try:
+        print(weight_files.locate(source))
+    except UserError as error:
+        status = 1
+        print(f"error: {error}", file=sys.stderr)
+sys.exit(status)"""
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -75,12 +79,12 @@ def requests(server: ThreadingHTTPServer) -> list[str]:
     return server.RequestHandlerClass.requests  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def locate(source: str, server: ThreadingHTTPServer, home: Path, **more: str) -> subprocess.CompletedProcess[str]:
+def locate(server: ThreadingHTTPServer, home: Path, *sources: str, **more: str) -> subprocess.CompletedProcess[str]:
     """What a fresh process says, with a cache of its own."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     endpoint = f"http://127.0.0.1:{server.server_address[1]}"
     environment = kept | {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "no_proxy": "127.0.0.1"} | more
-    command = [sys.executable, "-c", LOCATE, source]
+    command = [sys.executable, "-c", LOCATE, *sources]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -106,42 +110,44 @@ def test_a_name_that_is_no_file_of_the_hub(source: str) -> None:
 
 @pytest.mark.processes
 def test_a_file_is_downloaded_once_and_found_without_the_hub(hub: ThreadingHTTPServer, tmp_path: Path) -> None:
-    paths = [locate("hf:timm/tiny", hub, tmp_path).stdout.strip() for _ in range(2)]
+    paths = [locate(hub, tmp_path, "hf:timm/tiny").stdout.strip() for _ in range(2)]
     assert Path(paths[0]).read_bytes() == FILES["timm/tiny/model.safetensors"]
     assert sum(request == "GET timm/tiny/model.safetensors" for request in requests(hub)) == 1, requests(hub)
     stop(hub)
-    paths.append(locate("hf:timm/tiny", hub, tmp_path).stdout.strip())
-    paths.append(locate("hf:timm/tiny", hub, tmp_path, HF_HUB_OFFLINE="1").stdout.strip())
+    paths.append(locate(hub, tmp_path, "hf:timm/tiny").stdout.strip())
+    paths.append(locate(hub, tmp_path, "hf:timm/tiny", HF_HUB_OFFLINE="1").stdout.strip())
     assert len(set(paths)) == 1
 
 
 @pytest.mark.processes
 def test_a_file_may_be_named(hub: ThreadingHTTPServer, tmp_path: Path) -> None:
-    path = Path(locate("hf:timm/tiny/old/weights.pth", hub, tmp_path).stdout.strip())
+    path = Path(locate(hub, tmp_path, "hf:timm/tiny/old/weights.pth").stdout.strip())
     assert path.read_bytes() == FILES["timm/tiny/old/weights.pth"]
 
 
+REASONS = {
+    "hf:timm/tiny/none.pth": "cannot fetch none.pth of hf:timm/tiny/none.pth (the repository has no such file)",
+    "hf:timm/nowhere": "no such repository, or a private one",
+    "hf:timm/gated": "the repository gives access on request only",
+    "hf:timm/-- no name --": "cannot fetch model.safetensors of hf:timm/-- no name --",
+    "hf:timm/tiny/../../secret": "cannot fetch ../../secret of",
+}
+
+
 @pytest.mark.processes
-@pytest.mark.parametrize(
-    ("source", "reason"),
-    [
-        ("hf:timm/tiny/none.pth", "cannot fetch none.pth of hf:timm/tiny/none.pth (the repository has no such file)"),
-        ("hf:timm/nowhere", "no such repository, or a private one"),
-        ("hf:timm/gated", "the repository gives access on request only"),
-        ("hf:timm/-- no name --", "cannot fetch model.safetensors of hf:timm/-- no name --"),
-        ("hf:timm/tiny/../../secret", "cannot fetch ../../secret of"),
-    ],
-)
-def test_what_the_hub_does_not_give(source: str, reason: str, hub: ThreadingHTTPServer, tmp_path: Path) -> None:
-    message = failure(locate(source, hub, tmp_path))
-    assert reason in message
-    assert "set HF_ENDPOINT to a mirror of the hub, download the file elsewhere and give its path, or" in message
-    assert message.endswith("--config.model.pretrained=")
+def test_what_the_hub_does_not_give(hub: ThreadingHTTPServer, tmp_path: Path) -> None:
+    done = locate(hub, tmp_path, *REASONS)
+    messages = done.stderr.splitlines()
+    assert done.returncode == 1 and len(messages) == len(REASONS), done.stderr
+    for message, reason in zip(messages, REASONS.values(), strict=True):
+        assert message.startswith("error: ") and reason in message
+        assert "set HF_ENDPOINT to a mirror of the hub, download the file elsewhere and give its path, or" in message
+        assert message.endswith("--config.model.pretrained=")
 
 
 @pytest.mark.processes
 def test_no_hub_and_no_copy(hub: ThreadingHTTPServer, tmp_path: Path) -> None:
-    message = failure(locate("hf:timm/tiny", hub, tmp_path, HF_HUB_OFFLINE="1"))
+    message = failure(locate(hub, tmp_path, "hf:timm/tiny", HF_HUB_OFFLINE="1"))
     assert "the hub cannot be reached, and the file is not in the cache" in message
     assert requests(hub) == []
 
