@@ -1,5 +1,6 @@
 """From a config to everything a run works with: data, network, method, state layout; and its checkpoints, opened."""
 
+import functools
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -229,8 +230,20 @@ def augment_on_device(config: Config) -> Callable[[jax.Array, jax.Array], jax.Ar
     return lambda key, images: photometric.normalise(photometric.distort(key, images.astype(jnp.float32), jitter))
 
 
-def compile_step(run: Experiment) -> Step:
-    """The jitted training step."""
+def steps_by_epoch(run: Experiment) -> Callable[[int], Step]:
+    """Epoch (from 0) -> its jitted step; epochs with the same passes share one."""
+    begins = sorted({stage.from_epoch for stage in run.method.passes})
+
+    @functools.cache
+    def made(begin: int) -> Step:
+        log.info("Compiling the step%s", f" as it is from epoch {begin + 1} on" if begin else "")
+        return compile_step(run, begin)
+
+    return lambda epoch: made(max(begin for begin in begins if begin <= epoch))
+
+
+def compile_step(run: Experiment, epoch: int | None = None) -> Step:
+    """The jitted training step of an epoch, or None: one that is right for every epoch."""
     config = run.config
     recipe = Recipe(
         forward=classifier.make_forward(run.parts.graphdef),
@@ -239,7 +252,7 @@ def compile_step(run: Experiment) -> Step:
         steps_per_epoch=run.task.steps_per_epoch,
         ema=config.optim.ema,
     )
-    return jit_step(make_stages(run.method, recipe), run.mesh, run.shapes, config.train.one_jit)
+    return jit_step(make_stages(run.method, recipe, epoch), run.mesh, run.shapes, config.train.one_jit)
 
 
 def _init(config: Config, task: Task, method: Method, parts: Any, states: jax.Array) -> TrainState:

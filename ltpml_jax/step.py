@@ -56,8 +56,12 @@ class Recipe(NamedTuple):
     ema: float = 0.0
 
 
-def make_stages(method: Method, recipe: Recipe) -> Stages:
-    """Bind a method to a network, an optimiser and the device part of the augmentation."""
+def make_stages(method: Method, recipe: Recipe, epoch: int | None = None) -> Stages:
+    """Bind a method to a network, an optimiser and the device part of the augmentation.
+
+    epoch: one (from 0) whose passes the step has; it is right for all epochs with the same. None: it has every pass,
+    and is right for all epochs.
+    """
 
     def first(state: TrainState, batch: Batch) -> Work:
         images = recipe.prepare(step_keys(state).jitter, batch["image"])
@@ -68,7 +72,10 @@ def make_stages(method: Method, recipe: Recipe) -> Stages:
     def finish(state: TrainState, batch: Batch, work: Work) -> tuple[TrainState, Metrics]:
         context = make_context(recipe, state, batch, work.images)
         for stage in method.passes[1:]:
-            work = run_pass(stage, recipe, context, state, work)
+            if epoch is None or stage.from_epoch <= epoch:
+                work = run_pass(stage, recipe, context, state, work)
+            else:
+                work = work._replace(losses=(*work.losses, jnp.zeros_like(work.losses[0])))
         updates, opt_state = recipe.optimizer.update(work.grads, state.opt_state, state.params)
         applies = finite((work.losses, updates))
         context = context._replace(writes=rows.last_occurrence(batch["index"]) & applies)
@@ -115,7 +122,7 @@ def run_pass(stage: Pass, recipe: Recipe, context: Context, state: TrainState, w
     """Run one pass and add its gradients to those before it; a pass whose condition says no leaves no trace.
 
     It is computed all the same: XLA:CPU runs convolutions inside lax.cond on one slow path (measured 12 times the
-    whole step), and the passes that a condition drops are those of the first epoch.
+    whole step). For whole epochs without a pass there is `from_epoch`.
     """
 
     def loss(params: Any):
@@ -125,8 +132,9 @@ def run_pass(stage: Pass, recipe: Recipe, context: Context, state: TrainState, w
         return stage.loss(network, context, work.carry)
 
     (value, (carry, rest)), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
-    if stage.when is not None:
-        counts = stage.when(context, work.carry)
+    if stage.when is not None or stage.from_epoch:
+        counts = context.epoch >= stage.from_epoch
+        counts = counts if stage.when is None else counts & stage.when(context, work.carry)
         value, grads = jax.tree.map(lambda leaf: jnp.where(counts, leaf, 0), (value, grads))
         carry, rest = jax.tree.map(lambda new, old: jnp.where(counts, new, old), (carry, rest), (work.carry, work.rest))
     grads = jax.tree.map(jnp.add, work.grads, grads)

@@ -27,10 +27,10 @@ from ltpml_jax.experiment import (
     Experiment,
     build_experiment,
     choose_devices,
-    compile_step,
     fresh_state,
     identity,
     open_newest,
+    steps_by_epoch,
 )
 from ltpml_jax.methods.base import Method
 from ltpml_jax.methods.settings import Config
@@ -186,13 +186,12 @@ def loop(
     step, total = int(state.step), config.train.epochs * per_epoch
     progress = Progress(total, config.data.batch_size, sys.stderr if processes.is_first() else io.StringIO())
     feed = loader.train_feed(config, run.task, run.mesh, iterator)
-    log.info("Compiling the step")
-    advance, steps = compile_step(run), Steps(run, records, feed, progress)
+    step_of, steps = steps_by_epoch(run), Steps(run, records, feed, progress)
     with contextlib.closing(progress):
         while step < total:
             batch, broadcasts = next(feed)
             watchdog.beat(f"batch {step + 1} read")
-            state, metrics = advance(state, batch)
+            state, metrics = step_of(step // per_epoch)(state, batch)
             step += 1
             steps.add(step, metrics, broadcasts)
             steps.collect(AHEAD, state)

@@ -113,7 +113,14 @@ def test_the_log_tells_what_the_run_is_and_nothing_else():
     text = "\n".join(log())
     what = "ndlp on digits_mlt: 1080 training images (120 held out), 20 classes, 2 epochs of 9 steps"
     parts = (what, "sha256 ", "1 device(s): cpu; ", " parameters train", "Candidate sets: partial rate 0.3")
-    for part in (*parts, "Class counts (estimated): ", "go to ", "Compiling the step", "results.json"):
+    for part in (
+        *parts,
+        "Class counts (estimated): ",
+        "go to ",
+        "Compiling the step",
+        "as it is from epoch 2 on",
+        "results.json",
+    ):
         assert part in text
     assert len([line for line in log() if re.match(r"\d\d:\d\d:\d\d ", line)]) <= 12
     ours = re.compile(r"\d\d:\d\d:\d\d \w|epoch \d  step \d+/18  loss \d")

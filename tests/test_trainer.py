@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ltpml_jax import photometric, trainer
+from ltpml_jax import experiment, photometric, trainer
 from ltpml_jax.data import loader
 from ltpml_jax.data.task import make_task
 from ltpml_jax.errors import UserError
 from ltpml_jax.evaluation import metrics
 from ltpml_jax.runtime import checkpoints
 from ltpml_jax.state import make_mesh
-from tests.helpers import runs, trees
+from tests.helpers import runs, tiny, trees
 from tests.test_resume import leaves
 
 # What compiles fastest, for what depends neither on the method nor on the network.
@@ -39,6 +39,19 @@ def test_a_run_leaves_what_it_promises():
     assert all(len(line["batch"]) == 32 and len(line["reliable"]) == 64 for line in steps)
     assert len({line["batch"] for line in steps}) == 18
     assert any(b"loss" in path.read_bytes() for path in (workdir / "tensorboard").iterdir())
+
+
+def test_epochs_with_the_same_passes_share_a_step(tmp_path):
+    """NDLP has its second pass from the second epoch on; a supervised method one program for all."""
+    with tiny.everywhere():
+        ours, plain = (
+            experiment.build_experiment(runs.config(**runs.TINY, **changes), tmp_path, make_mesh(jax.devices()), False)
+            for changes in ({}, PLAIN)
+        )
+    step_of = experiment.steps_by_epoch(ours)
+    assert step_of(0) is not step_of(1) and step_of(1) is step_of(7) and step_of(0) is step_of(0)
+    step_of = experiment.steps_by_epoch(plain)
+    assert step_of(0) is step_of(1)
 
 
 def test_an_epoch_is_summed_up_over_all_its_steps():

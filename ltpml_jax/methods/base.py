@@ -61,11 +61,13 @@ class Pass(NamedTuple):
 
     loss: (forward, context, carry) -> (loss [], (carry, BatchNorm statistics)); `carry` is None in the first pass and
     has one structure from then on. when: (context, carry) -> bool []: the pass leaves no trace where it is False;
-    None means always.
+    None means always. from_epoch: the first epoch (from 0) with this pass; the steps of earlier ones are compiled
+    without it. That of the first pass is 0.
     """
 
     loss: Callable[[Forward, Context, Any], tuple[jax.Array, tuple[Any, Any]]]
     when: Callable[[Context, Any], jax.Array] | None = None
+    from_epoch: int = 0
 
 
 class Blocks(NamedTuple):

@@ -202,7 +202,7 @@ def ndlp(settings: NDLPSettings, db: DBSettings, plan: Plan, parts: NDLPParts = 
         eta = settings.eta * context.epoch / plan.epochs
         return eta * masked_mean(loss, reliable), (carry, stats)
 
-    mix = Pass(second, when=lambda context, carry: (context.epoch >= 1) & carry.reliable.any())
+    mix = Pass(second, when=lambda context, carry: carry.reliable.any(), from_epoch=1)
     return Method(
         init=init,
         passes=(Pass(first), mix) if settings.mixup_pass else (Pass(first),),

@@ -81,9 +81,10 @@ def start(method, epoch: int = 0) -> state.TrainState:
 
 
 @functools.cache
-def compiled(settings: NDLPSettings, parts: NDLPParts) -> step.Step:
+def compiled(settings: NDLPSettings, parts: NDLPParts, epoch: int | None = None) -> step.Step:
     """A step of a variant of the method, on one device."""
-    stages = step.make_stages(make(settings, parts), step.Recipe(forward, OPTIMIZER, lambda key, images: images, STEPS))
+    recipe = step.Recipe(forward, OPTIMIZER, lambda key, images: images, STEPS)
+    stages = step.make_stages(make(settings, parts), recipe, epoch)
     return jax.jit(
         lambda at, batch: stages.finish(at, batch, stages.first(at, batch)),
         compiler_options={"xla_backend_optimization_level": 0},
@@ -166,6 +167,19 @@ def test_epoch_zero_leaves_the_mixup_pass_without_a_trace():
     alone, _ = advance(before, mixup_pass=False)
     assert metrics["reliable"].any() and float(metrics["loss_pass2"]) == 0
     assert equal(after, alone)
+
+
+def test_the_step_of_epoch_zero_is_compiled_without_the_mixup_pass():
+    def never(key, concentration):
+        raise AssertionError("the mixup pass is traced")
+
+    before, parts = start(make()), PARTS._replace(mixup_weight=never)
+    (after, metrics), (want, expected) = compiled(SETTINGS, parts, 0)(before, batch(0)), advance(before)
+    assert metrics.keys() == expected.keys() and float(metrics["loss_pass2"]) == 0
+    for got, wanted in zip(jax.tree.leaves((after, metrics)), jax.tree.leaves((want, expected)), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-6, atol=1e-7)
+    with pytest.raises(AssertionError, match="mixup pass is traced"):
+        compiled(SETTINGS, parts, 1)(before, batch(0))
 
 
 def test_an_empty_reliable_set_leaves_no_trace():
