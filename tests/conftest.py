@@ -23,6 +23,19 @@ def least_optimised():
     jax.config.update("jax_disable_most_optimizations", False)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def one_device_saves():
+    """Of eight devices that hold the same array, each would save an eighth, which compiles a program a shape.
+
+    Tests that start processes have Orbax as it is.
+    """
+    import jax
+    from orbax.checkpoint import type_handlers
+
+    handler = type_handlers.ArrayHandler(use_replica_parallel=False)
+    type_handlers.register_type_handler(jax.Array, handler, override=True)
+
+
 @pytest.fixture(autouse=True)
 def no_processes_without_the_marker(request, monkeypatch):
     """A test that starts a process says so by its marker, so that `-m "not processes"` stays quick."""

@@ -10,6 +10,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ltpml_jax import photometric
 from ltpml_jax.photometric import Draw, JitterSpec
+from tests.helpers.compiled import Compiled
+
+photometric = Compiled(photometric)
 
 pytestmark = pytest.mark.usefixtures("least_optimised")
 

@@ -13,14 +13,14 @@ def context(states: np.ndarray, epoch: int = 0, shared: Any = (), rows: Any = ()
     """A context for states int8 [B, C] of 0, 1 and 2; every row will be stored."""
     key = jax.random.key(0)
     return Context(
-        images=jnp.zeros((len(states), 2, 2, 3)),
+        images=jnp.asarray(np.zeros((len(states), 2, 2, 3), np.float32)),
         states=jnp.asarray(states, jnp.int8),
         candidates=jnp.asarray(states > 0, float),
         epoch=jnp.int32(epoch),
         keys=Keys(key, key, key),
         shared=shared,
         rows=rows,
-        writes=jnp.ones(len(states), bool),
+        writes=jnp.asarray(np.ones(len(states), bool)),
     )
 
 

@@ -1,7 +1,8 @@
 """COMIC's golden files: its losses and the sequence of its corrector, and its classifiers and attention."""
 
+import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -31,25 +32,40 @@ LOGITS = re.compile(r"(balanced|head|tail)_nh(\d+)__")
 
 def replay_losses(gold: Golden) -> list[Check]:
     """Factors, MFM, HTB, the two elementary losses, and the corrector's steps in order."""
-    checks = [
-        Check(name, head_tail_factor(gold["distribution"] * 1.0, int(power[1]) / int(power[2])), FLOAT32)
-        for name in gold
-        if (power := POWER.fullmatch(name))
-    ]
-    for name, kind, gamma in found(MFM, gold):
-        logits = gold[f"{name}__logits"]
-        value, (grad,) = with_gradient(lambda z, loss=inner(gold, name, kind, gamma): loss(z), logits)
-        checks += both(f"{name}__{kind}_gneg{gamma}__", {"loss": value, "grad": grad})
-    for match in found(HTB, gold):
-        checks += replay_balancer(gold, *match)
-    for name, kind in found(PLAIN, gold):
+    factors, groups, cancelled = loss_outputs(tuple(gold), {name: value for name, value in gold.items() if given(name)})
+    checks = [Check(name, value, FLOAT32) for name, value in factors.items()]
+    for name, value in groups.items():
+        checks += both(name, value, HILL if "comic_hill" in name else FLOAT64, float(cancelled.get(name, 1.0)))
+    return checks
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def loss_outputs(names: tuple[str, ...], gold: Golden) -> tuple[Golden, Golden, Golden]:
+    """As one program: factors, other outputs by name without the type, and how much cancels in some of these."""
+    power = {name: match for name in names if (match := POWER.fullmatch(name))}
+    count = gold["distribution"] * 1.0
+    factors = {name: head_tail_factor(count, int(match[1]) / int(match[2])) for name, match in power.items()}
+    values_of, cancelled = {}, {}
+    for name, kind, gamma in found(MFM, names):
+        value, (grad,) = with_gradient(inner(gold, name, kind, gamma), gold[f"{name}__logits"])
+        values_of |= prefixed(f"{name}__{kind}_gneg{gamma}__", {"loss": value, "grad": grad})
+    for match in found(HTB, names):
+        values, ratios = balancer(gold, *match)
+        values_of, cancelled = values_of | values, cancelled | ratios
+    for name, kind in found(PLAIN, names):
         labels, function = gold[f"{name}__targets"] * 1.0, ELEMENTARY[kind]
         value, (grad,) = with_gradient(lambda z, f=function, y=labels: f(z, y).sum(), gold[f"{name}__logits"])
-        checks += both(f"{name}__comic_{kind}__", {"loss": value, "grad": grad}, HILL if kind == "hill" else FLOAT64)
-    return checks + replay_corrector(gold)
+        values_of |= prefixed(f"{name}__comic_{kind}__", {"loss": value, "grad": grad})
+    initial, steps = corrector(gold)
+    return factors | initial, values_of | steps, cancelled
 
 
-def replay_balancer(gold: Golden, name: str, kind: str, gamma: str) -> list[Check]:
+def prefixed(prefix: str, values: Golden) -> Golden:
+    """The values under longer names."""
+    return {f"{prefix}{name}": value for name, value in values.items()}
+
+
+def balancer(gold: Golden, name: str, kind: str, gamma: str) -> tuple[Golden, Golden]:
     """HTB of a set with its gradients.
 
     Those by head and tail, which go through kappa, are proportional to the difference A - B of the two guided losses:
@@ -60,9 +76,9 @@ def replay_balancer(gold: Golden, name: str, kind: str, gamma: str) -> list[Chec
     loss, prefix = inner(gold, name, kind, gamma), f"{name}__htb_{kind}_g{gamma}__"
     value, grads = with_gradient(lambda *z: htb(*z, loss)[0], head, tail, balanced)
     by_head, by_tail = (htb(guide, guide, balanced, loss)[0] for guide in (head, tail))
-    ratio = float(by_head / jnp.abs(by_head - by_tail))
-    checks = both(prefix, {"loss": value, "grad_bal": grads[2]})
-    return checks + both(prefix, {"grad_head": grads[0], "grad_tail": grads[1]}, ratio=ratio)
+    ratio = by_head / jnp.abs(by_head - by_tail)
+    values = {"loss": value, "grad_bal": grads[2], "grad_head": grads[0], "grad_tail": grads[1]}
+    return prefixed(prefix, values), prefixed(prefix, {"grad_head": ratio, "grad_tail": ratio})
 
 
 def inner(gold: Golden, name: str, kind: str, gamma: str) -> Callable[[jax.Array], jax.Array]:
@@ -74,39 +90,45 @@ def inner(gold: Golden, name: str, kind: str, gamma: str) -> Callable[[jax.Array
     return lambda logits: mfm(logits, jnp.asarray(labels), jnp.asarray(count), settings, cooc).sum()
 
 
-def replay_corrector(gold: Golden) -> list[Check]:
-    """RLC's steps in order, from the observed counts."""
+def corrector(gold: Golden) -> tuple[Golden, Golden]:
+    """The first factor of RLC, and its steps in order, from the observed counts."""
     if "rlc_seq_epochs" not in gold:
-        return []
+        return {}, {}
     count, settings = jnp.asarray(gold["distribution"] * 1.0), ComicSettings()
-    checks, state = [Check("rlc_weight_init", head_tail_factor(count, settings.rlc_exponent), FLOAT32)], init_rlc(count)
-    for number, epoch in enumerate(gold["rlc_seq_epochs"]):
+    state, out = init_rlc(count), {}
+    for number in range(len(gold["rlc_seq_epochs"])):
+        epoch = jnp.int32(gold["rlc_seq_epochs"][number])
         logits, labels = (jnp.asarray(gold[f"rlc{number}__{part}"] * 1.0, float) for part in ("logits", "targets"))
-        step = jax.jit(
-            jax.value_and_grad(lambda z, y, at, e: rlc(z, y, e, count, at, settings, RLC_BATCH), has_aux=True)
-        )
-        (loss, state), grad = step(logits, labels, state, jnp.int32(epoch))
+        (loss, state), grad = jax.value_and_grad(
+            lambda z, y=labels, at=state, e=epoch: rlc(z, y, e, count, at, settings, RLC_BATCH), has_aux=True
+        )(logits)
         factor = head_tail_factor(state.distribution, settings.rlc_exponent)
-        out = {"loss": loss, "grad": grad, "weight_after": factor, "distribution_after": state.distribution}
-        checks += both(f"rlc{number}__", out)
-    return checks
+        values = {"loss": loss, "grad": grad, "weight_after": factor, "distribution_after": state.distribution}
+        out |= prefixed(f"rlc{number}__", values)
+    return {"rlc_weight_init": head_tail_factor(count, settings.rlc_exponent)}, out
 
 
 def replay_network(gold: Golden) -> list[Check]:
     """Normalised classifiers with and without the moving vector, attention, and the moving mean's steps."""
-    checks = []
-    for kind, groups in sorted({match.groups() for name in gold if (match := LOGITS.match(name))}):
-        checks += replay_logits(gold, kind, int(groups))
+    inputs = {name: value for name, value in gold.items() if given(name)}
+    return [Check(name, value, FLOAT32) for name, value in network_outputs(tuple(gold), inputs).items()]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def network_outputs(names: tuple[str, ...], gold: Golden) -> Golden:
+    """All of them as one program."""
+    out = {}
+    for kind, groups in sorted({match.groups() for name in names if (match := LOGITS.match(name))}):
+        out |= branch_outputs(gold, kind, int(groups))
     if "attn__keys" in gold:
-        checks += replay_attention(gold)
+        out |= attention_outputs(gold)
     moving = jnp.zeros(())
-    for number in range(sum(bool(re.fullmatch(r"embed_step\d+", name)) for name in gold)):
-        moving = moving_mean(moving, gold[f"embed_step{number}_feat"] * 1.0)
-        checks.append(Check(f"embed_step{number}", moving, FLOAT32))
-    return checks
+    for number in range(sum(bool(re.fullmatch(r"embed_step\d+", name)) for name in names)):
+        moving = out[f"embed_step{number}"] = moving_mean(moving, gold[f"embed_step{number}_feat"] * 1.0)
+    return out
 
 
-def replay_logits(gold: Golden, kind: str, groups: int) -> list[Check]:
+def branch_outputs(gold: Golden, kind: str, groups: int) -> Golden:
     """Logits of one branch, and the gradients of its moved logits times v."""
     moving = None if kind == "balanced" else jnp.asarray(gold["embed"], float)
     features, weight = (jnp.asarray(gold[name], float) for name in ("x", "weight"))
@@ -118,10 +140,10 @@ def replay_logits(gold: Golden, kind: str, groups: int) -> list[Check]:
     (_, logits), (x, w) = jax.value_and_grad(moved, (0, 1), has_aux=True)(features, weight)
     plain = normalised_logits(features, weight, 16.0, groups)
     out = {"z": plain, "zmoving": logits, "gx_zmoving": x, "gw_zmoving": w}
-    return [Check(f"{kind}_nh{groups}__{name}", value, FLOAT32) for name, value in out.items()]
+    return prefixed(f"{kind}_nh{groups}__", out)
 
 
-def replay_attention(gold: Golden) -> list[Check]:
+def attention_outputs(gold: Golden) -> Golden:
     """The network's own attention with a file's weights (torch has them transposed), in evaluation mode."""
     hidden, width = gold["attn__Wq"].shape
     attention = Attention(width, hidden, 0.1, nnx.Rngs(0))
@@ -129,28 +151,24 @@ def replay_attention(gold: Golden) -> list[Check]:
         layer.kernel[...] = jnp.asarray(gold[f"attn__{name}"].T, jnp.float32)
     keys = jnp.asarray(gold["attn__keys"])
     out, weights = attention(jnp.asarray(gold["x"]), keys, train=False, dropout_key=None)
-    return [Check("attn__out", out, FLOAT32), Check("attn__weights", weights[:, None], FLOAT32)]
+    return {"attn__out": out, "attn__weights": weights[:, None]}
 
 
-def found(pattern: re.Pattern[str], gold: Golden) -> list[tuple[Any, ...]]:
+def found(pattern: re.Pattern[str], names: Iterable[str]) -> list[tuple[Any, ...]]:
     """What the pattern's groups match in a file's names, each once."""
-    return sorted({match.groups() for name in gold if (match := pattern.fullmatch(name))})
+    return sorted({match.groups() for name in names if (match := pattern.fullmatch(name))})
 
 
 def with_gradient(function: Callable[..., jax.Array], *logits: Any) -> tuple[jax.Array, tuple[jax.Array, ...]]:
     """A loss of logits, and its gradient by each of them."""
     places = tuple(range(len(logits)))
-    return jax.jit(jax.value_and_grad(function, places))(*(jnp.asarray(one, float) for one in logits))
+    return jax.value_and_grad(function, places)(*(jnp.asarray(one, float) for one in logits))
 
 
-def both(prefix: str, values: dict[str, Any], double: float = FLOAT64, ratio: float = 1.0) -> list[Check]:
-    """A value each for the file's float32 and float64 arrays of it; ratio: how much cancels in them."""
+def both(name: str, value: Any, double: float, ratio: float) -> list[Check]:
+    """A value for the file's float32 and float64 arrays of it; ratio: how much cancels in them."""
     tolerances = {"f32": max(FLOAT32, 1e-6 * ratio), "f64": max(double, 1e-9 * ratio)}
-    return [
-        Check(f"{prefix}{name}_{kind}", value, tolerance)
-        for name, value in values.items()
-        for kind, tolerance in tolerances.items()
-    ]
+    return [Check(f"{name}_{kind}", value, tolerance) for kind, tolerance in tolerances.items()]
 
 
 def given(name: str) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ltpml_jax.methods import assume_negative, asymmetric, hill, losses, pu_mlc, role
 from ltpml_jax.methods.priors import Prior
+from tests.helpers.compiled import compiled
 from tests.layouts.base import Check, Golden, Layout, deviation
 
 Arrays = dict[str, jax.Array]
@@ -48,6 +49,18 @@ def replay(gold: Golden, compute: Compute, tolerance: Callable[[str], float]) ->
     two files' arrays show: the originals take 1 - p in float32, which the package does not.
     """
     inputs = {name: value for name, value in gold.items() if parse(name) is None}
+    checks = []
+    for name, got in outputs(compute, tuple(name for name in gold if parse(name)), inputs).items():
+        wanted, twin = parse(name), f"{name[:-3]}f64"
+        assert wanted is not None
+        above = 1e-5 + 2 * deviation(gold[name], gold[twin]) if twin in gold else 1e-5
+        checks.append(Check(name, got, tolerance(wanted.variant) if wanted.dtype == "f64" else above))
+    return checks
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def outputs(compute: Compute, names: tuple[str, ...], inputs: Golden) -> dict[str, Any]:
+    """Those of these outputs that are known, as one program."""
 
     @functools.cache
     def computed(group: str, variant: str, dtype: str) -> dict[str, Any]:
@@ -56,18 +69,13 @@ def replay(gold: Golden, compute: Compute, tolerance: Callable[[str], float]) ->
         given = {name: jnp.asarray(value, kind) for name, value in own.items() if "__" not in name}
         return compute(variant, given) or {}
 
-    checks = []
-    for name in gold:
+    found = {}
+    for name in names:
         wanted = parse(name)
-        if wanted is None:
-            continue
-        twin = f"{name.removesuffix(wanted.dtype)}f64"
-        got = computed(wanted.group, wanted.variant, wanted.dtype if twin in gold else "f64").get(wanted.what)
-        if got is None:
-            continue
-        above = 1e-5 + 2 * deviation(gold[name], gold[twin]) if twin in gold else 1e-5
-        checks.append(Check(name, got, tolerance(wanted.variant) if wanted.dtype == "f64" else above))
-    return checks
+        assert wanted is not None
+        dtype = wanted.dtype if f"{name[:-3]}f64" in names else "f64"
+        found[name] = computed(wanted.group, wanted.variant, dtype).get(wanted.what)
+    return {name: got for name, got in found.items() if got is not None}
 
 
 def scored(loss: Callable[[jax.Array], jax.Array], logits: jax.Array) -> dict[str, Any]:
@@ -168,13 +176,12 @@ def published(prior: Prior, bias: np.ndarray | None) -> losses.DBSettings:
     """VOC's settings or COCO's: those that the file's logit offset is nearest to; without it, by the classes."""
     if bias is None:
         return DB[min(DB, key=lambda classes: abs(classes - len(prior.class_count)))]
-    return min(DB.values(), key=lambda db: float(np.abs(np.asarray(losses.class_bias(prior, db)) - bias).max()))
+    return min(DB.values(), key=lambda db: float(np.abs(np.asarray(class_bias(prior, db)) - bias).max()))
 
 
-def db_family(variant: str, given: Arrays) -> dict[str, Any] | None:
+def db_family(variant: str, given: Arrays, db: losses.DBSettings) -> dict[str, Any] | None:
     """All losses of the DB paper's code, the element-wise ones too; each loss is the mean of its elements."""
     prior, labels = counts(given), given["targets"]
-    db = published(prior, np.asarray(given["init_bias"]) if "init_bias" in given else None)
     plain = db._replace(init_bias=0.0, neg_scale=1.0)  # the re-balancing weight alone
     elements: dict[str, Callable[[jax.Array], jax.Array]] = {
         "db": lambda z: losses.db(z, labels, prior, db),
@@ -193,6 +200,10 @@ def db_family(variant: str, given: Arrays) -> dict[str, Any] | None:
     return scored(lambda z: element(z).mean(), given["logits"]) | {"elem": element(given["logits"])}
 
 
+DB_FAMILIES = {db: functools.partial(db_family, db=db) for db in DB.values()}
+class_bias = compiled(losses.class_bias)
+
+
 def counts(given: dict[str, Any]) -> Prior:
     """Class counts and number of images of a file of the DB family."""
     return Prior(given["class_freq"] * 1.0, (given["class_freq"] + given["neg_class_freq"])[0] * 1.0)
@@ -203,14 +214,14 @@ def replay_db(gold: Golden) -> list[Check]:
     prior = counts(gold)
     db = published(prior, gold.get("init_bias"))
     whole = [
-        Check("init_bias", losses.class_bias(prior, db), 1e-5),
-        Check("freq_inv", losses.inverse_frequency(prior), 1e-5),
+        Check("init_bias", class_bias(prior, db), 1e-5),
+        Check("freq_inv", compiled(losses.inverse_frequency)(prior), 1e-5),
     ]
     for name in gold:
         if name.endswith("__rebalance_weight"):
             labels = jnp.asarray(gold[f"{name.removesuffix('rebalance_weight')}targets"], float)
-            whole.append(Check(name, losses.rebalancing_weight(labels, prior, db), 1e-5))
-    return whole + replay(gold, db_family, lambda variant: 1e-5)
+            whole.append(Check(name, compiled(losses.rebalancing_weight)(labels, prior, db), 1e-5))
+    return whole + replay(gold, DB_FAMILIES[db], lambda variant: 1e-5)
 
 
 def layout(pattern: str, compute: Compute, tolerance: Callable[[str], float] = lambda variant: 1e-9) -> Layout:

@@ -1,6 +1,8 @@
 """Golden files of CLS, of Co-teaching and JoCoR, and of ELR."""
 
+import functools
 import re
+from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
@@ -22,20 +24,27 @@ ELR_INPUT = re.compile(r"elrml_step\d+__(logits|index|targets)")
 
 def replay_cls(gold: Golden) -> list[Check]:
     """Shares, counts, masks and losses of both networks in every set, after every number of epochs."""
-    checks = []
-    for stem in sorted({name.rpartition("__")[0] for name in gold if CLS_OUTPUT.fullmatch(name)}):
+    stems = sorted({name.rpartition("__")[0] for name in gold if CLS_OUTPUT.fullmatch(name)})
+    thresholds = tuple((stem, *taus(gold, stem.rsplit("__e", 1)[0])) for stem in stems)
+    inputs = {name: value for name, value in gold.items() if not CLS_OUTPUT.fullmatch(name)}
+    return [Check(name, value, TOLERANCE) for name, value in cls_outputs(thresholds, inputs).items()]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def cls_outputs(thresholds: tuple[tuple[str, float, float], ...], gold: Golden) -> dict[str, jax.Array]:
+    """All of them as one program; thresholds: stems of outputs with (tau_h, tau_l)."""
+    out = {}
+    for stem, *pair in thresholds:
         name, epoch = stem.rsplit("__e", 1)
         positives = jnp.asarray(gold[f"{name}__y"]) == 1
         first, second = (losses.bce(jnp.asarray(gold[f"{name}__{z}"]), positives * 1.0) for z in ("zf", "zg"))
-        high, low = (cls.removed_share(tau, int(epoch), RAMP) for tau in taus(gold, name))
+        high, low = (cls.removed_share(tau, int(epoch), RAMP) for tau in pair)
         for own, peer, network in ((first, second, "f"), (second, first, "g")):
             kept = cls.select_negatives(own, peer, ~positives, high, low)
             mask = kept.mask | positives
-            checks.append(Check(f"{stem}__mask_{network}", mask, TOLERANCE))
-            checks.append(Check(f"{stem}__loss_{network}", cls.selected_loss(own, mask), TOLERANCE))
-        counts = [1 - high, 1 - low, kept.after_high, kept.after_low]
-        checks.append(Check(f"{stem}__Rh_Rl_k1_k2", jnp.stack(counts), TOLERANCE))
-    return checks
+            out |= {f"{stem}__mask_{network}": mask, f"{stem}__loss_{network}": cls.selected_loss(own, mask)}
+        out[f"{stem}__Rh_Rl_k1_k2"] = jnp.stack([1 - high, 1 - low, kept.after_high, kept.after_low])
+    return out
 
 
 def taus(gold: Golden, name: str) -> tuple[float, float]:
@@ -50,13 +59,21 @@ def taus(gold: Golden, name: str) -> tuple[float, float]:
 
 def replay_shared(gold: Golden) -> list[Check]:
     """The three families that share a file."""
-    return replay_elr(gold) + replay_pairs(gold)
+    shapes = tuple((name, value.shape) for name, value in gold.items())
+    inputs = {name: value for name, value in gold.items() if is_input(name)}
+    return [Check(name, value, TOLERANCE) for name, value in shared_outputs(shapes, inputs).items()]
 
 
-def replay_pairs(gold: Golden) -> list[Check]:
+@functools.partial(jax.jit, static_argnums=0)
+def shared_outputs(shapes: tuple[tuple[str, tuple[int, ...]], ...], gold: Golden) -> dict[str, jax.Array]:
+    """All of them as one program; shapes: those of all arrays of the file."""
+    return elr_outputs(dict(shapes), gold) | pair_outputs(dict(shapes), gold)
+
+
+def pair_outputs(names: Iterable[str], gold: Golden) -> dict[str, jax.Array]:
     """Losses and gradients of Co-teaching and JoCoR at every forget rate."""
-    checks = []
-    for stem in sorted({name.rpartition("__")[0] for name in gold if PAIR_OUTPUT.fullmatch(name)}):
+    out = {}
+    for stem in sorted({name.rpartition("__")[0] for name in names if PAIR_OUTPUT.fullmatch(name)}):
         match = PAIR_OUTPUT.fullmatch(f"{stem}__loss")
         assert match is not None
         first, second, labels = (
@@ -66,8 +83,8 @@ def replay_pairs(gold: Golden) -> list[Check]:
             got = jocor_outputs(first, second, labels, float(match["lam"]), float(match["rate"]))
         else:
             got = coteaching_outputs(first, second, labels, float(match["rate"]))
-        checks += [Check(f"{stem}__{what}", value, TOLERANCE) for what, value in got.items()]
-    return checks
+        out |= {f"{stem}__{what}": value for what, value in got.items()}
+    return out
 
 
 def jocor_outputs(
@@ -94,19 +111,18 @@ def coteaching_outputs(first: jax.Array, second: jax.Array, labels: jax.Array, r
     return {"loss1": each[0], "loss2": each[1], "grad1": grads[0], "grad2": grads[1]}
 
 
-def replay_elr(gold: Golden) -> list[Check]:
+def elr_outputs(shapes: dict[str, tuple[int, ...]], gold: Golden) -> dict[str, jax.Array]:
     """Steps in order on one memory, from 1/2, for every (lambda, beta)."""
-    checks = []
-    found = [match for match in map(ELR_OUTPUT.fullmatch, gold) if match]
+    out = {}
+    found = [match for match in map(ELR_OUTPUT.fullmatch, shapes) if match]
     for run, weight, keep in sorted({(match["run"], match["lam"], match["beta"]) for match in found}):
         mine = [match for match in found if match["run"] == run]
-        after = next(match.group() for match in mine if match["what"] == "target_after")
-        memory = jnp.full(gold[after].shape, 0.5)
+        memory = jnp.full(next(shapes[match.group()] for match in mine if match["what"] == "target_after"), 0.5)
         for step in range(1 + max(int(match["step"]) for match in mine)):
             got = elr_step(gold, step, memory, float(weight), float(keep))
             memory = got["target_after"]
-            checks += [Check(f"{run}__step{step}__{what}", value, TOLERANCE) for what, value in got.items()]
-    return checks
+            out |= {f"{run}__step{step}__{what}": value for what, value in got.items()}
+    return out
 
 
 def elr_step(gold: Golden, step: int, memory: jax.Array, weight: float, keep: float) -> dict[str, jax.Array]:
@@ -122,6 +138,11 @@ def elr_step(gold: Golden, step: int, memory: jax.Array, weight: float, keep: fl
     }
 
 
+def is_input(name: str) -> bool:
+    """Whether an array of a file that the families share is given to the computation."""
+    return ELR_INPUT.fullmatch(name) is not None or re.fullmatch(r"[^_]+__(logits[12]|targets)", name) is not None
+
+
 def is_shared(gold: Golden) -> bool:
     """Whether a file has outputs of Co-teaching, JoCoR or ELR."""
     return any(PAIR_OUTPUT.fullmatch(name) or ELR_OUTPUT.fullmatch(name) for name in gold)
@@ -135,9 +156,7 @@ LAYOUTS = (
     ),
     Layout(
         matches=is_shared,
-        inputs=lambda name: (
-            ELR_INPUT.fullmatch(name) is not None or (re.fullmatch(r"[^_]+__(logits[12]|targets)", name) is not None)
-        ),
+        inputs=is_input,
         replay=replay_shared,
     ),
 )

@@ -8,6 +8,10 @@ from ltpml_jax.methods.asymmetric import ASLSettings, FocalSettings, PASLSetting
 from ltpml_jax.methods.base import Plan
 from ltpml_jax.methods.priors import Prior
 from tests.helpers import one_step, plain
+from tests.helpers.compiled import Compiled, gradient, value_and_gradient
+
+asymmetric = Compiled(asymmetric)
+losses = Compiled(losses)
 
 PLAN = Plan(1, 4)
 RNG = np.random.default_rng(0)
@@ -36,7 +40,7 @@ def test_asl_by_hand():
 def test_asl_without_exponents_and_clip_is_the_sum_of_bce(through):
     settings = ASLSettings(0.0, 0.0, 0.0, through)
     want = losses.bce(jnp.asarray(LOGITS), jnp.asarray(LABELS)).sum()
-    got, grad = jax.value_and_grad(asl)(jnp.asarray(LOGITS), settings)
+    got, grad = value_and_gradient(asl)(jnp.asarray(LOGITS), settings)
     np.testing.assert_allclose(got, want, rtol=1e-6)
     np.testing.assert_allclose(grad, plain.sigmoid(LOGITS) - LABELS, rtol=1e-5, atol=1e-6)
 
@@ -44,8 +48,9 @@ def test_asl_without_exponents_and_clip_is_the_sum_of_bce(through):
 @pytest.mark.parametrize("numbers", [(4.0, 0.0, 0.05), (3.0, 1.0, 0.2), (2.0, 2.0, 0.0)])
 def test_asl_and_its_gradients_are_those_of_the_definition(numbers):
     with jax.enable_x64(True):
-        got, through = jax.value_and_grad(asl)(jnp.asarray(LOGITS), ASLSettings(*numbers, focal_gradient=True))
-        detached = jax.grad(asl)(jnp.asarray(LOGITS), ASLSettings(*numbers))
+        logits, labels = jnp.asarray(LOGITS), jnp.asarray(LABELS)
+        got, through = value_and_gradient(asl)(logits, ASLSettings(*numbers, focal_gradient=True), labels)
+        detached = gradient(asl)(logits, ASLSettings(*numbers), labels)
     np.testing.assert_allclose(got, plain.asl(LOGITS, LABELS, *numbers), rtol=1e-10)
     np.testing.assert_allclose(through, plain.slopes(lambda z: plain.asl(z, LABELS, *numbers), LOGITS), atol=1e-8)
     gamma_neg, gamma_pos, clip = numbers
@@ -60,7 +65,7 @@ def test_asl_and_its_gradients_are_those_of_the_definition(numbers):
 def test_saturated_logits_are_finite_and_below_the_cut_nothing_pulls(through):
     logits = jnp.array([[60.0, -60.0, 60.0, -60.0]])
     labels = jnp.array([[1.0, 0.0, 0.0, 1.0]])
-    value, grad = jax.value_and_grad(asl)(logits, ASLSettings(0.0, 0.0, 0.0, through), labels)
+    value, grad = value_and_gradient(asl)(logits, ASLSettings(0.0, 0.0, 0.0, through), labels)
     np.testing.assert_allclose(value, 2 * -np.log(1e-8), rtol=1e-5)
     np.testing.assert_array_equal(grad, np.zeros((1, 4)))
 
@@ -80,14 +85,14 @@ def test_focal_conventions_by_hand():
 def test_which_focal_gradients_pass_through_the_weight():
     logits, labels = jnp.asarray(LOGITS, jnp.float32), jnp.asarray(LABELS, jnp.float32)
 
-    def grad(convention):
-        return jax.grad(lambda z: asymmetric.focal_loss(z, labels, convention).sum())(logits)
+    def pull(convention):
+        return gradient(lambda z: asymmetric.focal_loss(z, labels, convention).sum())(logits)
 
-    np.testing.assert_allclose(grad("db"), 8 * grad("comic"), rtol=1e-5)
+    np.testing.assert_allclose(pull("db"), 8 * pull("comic"), rtol=1e-5)
     through = plain.slopes(lambda z: plain.asl(z, LABELS, 2.0, 2.0, 0.0), LOGITS)
-    np.testing.assert_allclose(grad("comic"), 0.25 * through, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(pull("comic"), 0.25 * through, rtol=1e-3, atol=1e-5)
     p = plain.sigmoid(LOGITS)
-    np.testing.assert_allclose(grad("hill"), np.square(p - LABELS) * (p - LABELS), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(pull("hill"), np.square(p - LABELS) * (p - LABELS), rtol=1e-4, atol=1e-6)
 
 
 STATES = np.array([[1, 0, 2], [3, 2, 0]])
@@ -140,7 +145,7 @@ def test_pasl_modes_are_those_of_the_definition(mode, clip):
 @pytest.mark.parametrize("mode", ["ignore", "selective"])
 def test_ignored_labels_have_no_gradient(mode):
     settings = PASLSettings(mode, gamma_unannotated=0.0, top_k=1)
-    grad = np.asarray(jax.grad(pasl)(jnp.asarray(LOGITS), settings))
+    grad = np.asarray(gradient(pasl)(jnp.asarray(LOGITS), settings))
     ignored = plain.selective(LOGITS, TERNARY, 5, SHARE > 1) == 0 if mode == "selective" else TERNARY == -1
     np.testing.assert_array_equal(grad == 0, ignored)
 

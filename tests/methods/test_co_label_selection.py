@@ -1,12 +1,14 @@
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from ltpml_jax.methods import co_label_selection, losses
 from ltpml_jax.methods.base import Plan
-from ltpml_jax.methods.co_label_selection import CLSSettings, removed_share, select_negatives, selected_loss
+from ltpml_jax.methods.co_label_selection import CLSSettings, removed_share, selected_loss
+from tests.helpers.compiled import Compiled, compiled, gradient, value_and_gradient
 from tests.helpers.contexts import answers, context
+
+losses, select_negatives = Compiled(losses), compiled(co_label_selection.select_negatives)
 
 PLAN = Plan(20, 16)
 
@@ -37,8 +39,8 @@ def step(logits: tuple[np.ndarray, np.ndarray], states: np.ndarray, epoch: int, 
         value, (carry, _) = method.passes[0].loss(answers(logits), given, None)
         return value, carry
 
-    (value, carry), grads = jax.value_and_grad(loss, has_aux=True)(tuple(map(jnp.asarray, logits)))
-    return value, grads, method.update(given, carry)[2]
+    (value, carry), grads = value_and_gradient(loss, has_aux=True)(tuple(map(jnp.asarray, logits)))
+    return value, grads, compiled(method.update)(given, carry)[2]
 
 
 def test_a_selection_by_hand():
@@ -82,7 +84,7 @@ def test_without_selection_it_is_the_sum_of_bce_by_images_on_both_networks():
     labels = jnp.asarray(states > 0, float)
     want = sum(losses.bce(jnp.asarray(z), labels).sum() for z in (first, second)) / len(states)
     np.testing.assert_allclose(value, want, rtol=1e-6)
-    plain = jax.grad(lambda z: losses.bce(z, labels).sum() / len(states))(jnp.asarray(second))
+    plain = gradient(lambda z: losses.bce(z, labels).sum() / len(states))(jnp.asarray(second))
     np.testing.assert_allclose(grads[1], plain, rtol=1e-5, atol=1e-8)
 
 

@@ -5,10 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ltpml_jax.methods import comic
+from ltpml_jax.methods import comic, comic_losses, comic_network
 from ltpml_jax.methods.base import Plan
-from ltpml_jax.methods.comic_losses import ComicSettings, htb, init_rlc, mfm, rlc
-from ltpml_jax.methods.comic_network import Branches, ComicOutputs, moving_mean, normalised_logits
+from ltpml_jax.methods.comic_losses import ComicSettings, init_rlc
+from ltpml_jax.methods.comic_network import Branches, ComicOutputs
+from tests.helpers.compiled import Compiled, compiled, gradient
+
+comic = Compiled(comic)
+mfm, rlc, htb = map(compiled, (comic_losses.mfm, comic_losses.rlc, comic_losses.htb))
+moving_mean, normalised_logits = map(compiled, (comic_network.moving_mean, comic_network.normalised_logits))
 
 SETTINGS = ComicSettings(feature_width=4, htb_weight=0.5, mfm_weight=2.0)
 STATES = jnp.array([[1, 2, 0, 0], [0, 2, 1, 0], [3, 0, 2, 0]], jnp.int8)
@@ -65,9 +70,9 @@ def test_the_moving_vectors_are_constant_and_the_balanced_loss_reaches_the_head(
     def total(features, settings):
         return comic.objective(outputs._replace(features=features), LABELS, jnp.int32(1), shared, settings)[0]
 
-    grad = jax.grad(total)(outputs.features, only)
+    grad = gradient(total)(outputs.features, only)
     assert np.abs(grad.head).max() > 0 and np.abs(grad.tail).max() > 0 and not np.any(grad.balanced)
-    detached = jax.grad(total)(outputs.features, only._replace(detach_kappa=True))
+    detached = gradient(total)(outputs.features, only._replace(detach_kappa=True))
     assert not any(np.any(leaf) for leaf in detached)
 
 

@@ -1,5 +1,6 @@
 """COMIC's classifiers, attention and network, against numpy and on a small backbone."""
 
+import functools
 from types import SimpleNamespace
 
 import jax
@@ -8,12 +9,15 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from ltpml_jax.methods import comic_network
 from ltpml_jax.methods.comic_losses import ComicSettings
-from ltpml_jax.methods.comic_network import Attention, ComicNetwork, moving_mean, normalised_logits
+from ltpml_jax.methods.comic_network import Attention, ComicNetwork
 from ltpml_jax.models import classifier
+from tests.helpers.compiled import compiled, gradient
 
 pytestmark = pytest.mark.usefixtures("least_optimised")
 
+moving_mean, normalised_logits = map(compiled, (comic_network.moving_mean, comic_network.normalised_logits))
 RNG = np.random.default_rng(0)
 FEATURES, WEIGHT, MOVING = RNG.normal(size=(3, 4)), RNG.normal(size=(5, 4)), RNG.normal(size=4)
 SMALL = ComicSettings(feature_width=8, attention_width=6)
@@ -50,7 +54,7 @@ def test_zero_features_and_moving_vectors_have_a_finite_gradient():
     def total(features, weight):
         return normalised_logits(features, weight, moving=jnp.zeros(4), shift=2.0).sum()
 
-    for grad in jax.grad(total, (0, 1))(jnp.zeros((2, 4)), jnp.zeros((5, 4))):
+    for grad in gradient(total, (0, 1))(jnp.zeros((2, 4)), jnp.zeros((5, 4))):
         assert np.isfinite(grad).all()
 
 
@@ -58,7 +62,7 @@ def test_the_moving_mean_adds_batches_and_is_constant():
     first = moving_mean(jnp.zeros(2), jnp.array([[1.0, 2], [3, 4]]))
     np.testing.assert_allclose(first, [2, 3])
     np.testing.assert_allclose(moving_mean(first, jnp.array([[1.0, 0]])), [2.8, 2.7], rtol=1e-6)
-    assert not np.any(jax.grad(lambda f: moving_mean(first, f).sum())(jnp.ones((2, 2))))
+    assert not np.any(gradient(lambda f: moving_mean(first, f).sum())(jnp.ones((2, 2))))
 
 
 def test_attention_by_hand_and_its_dropout():
@@ -83,8 +87,9 @@ def network(**changes) -> ComicNetwork:
 
 
 def outputs(made: nnx.Module):
-    images = jax.random.normal(jax.random.key(3), (2, 16, 16, 3))
-    return made(images, train=False, mask=None, dropout_key=None)  # type: ignore[operator]
+    images = jnp.asarray(np.random.default_rng(3).normal(size=(2, 16, 16, 3)), jnp.float32)
+    forward = classifier.make_forward((parts := classifier.split(made, 4)).graphdef)
+    return jax.jit(functools.partial(forward, train=False, mask=None, dropout_key=None))(*parts[1:], images)[0]
 
 
 def test_frozen_backbones_do_not_train_and_the_branches_differ():

@@ -6,7 +6,10 @@ import pytest
 from ltpml_jax.methods import coteaching
 from ltpml_jax.methods.base import Method, Plan
 from ltpml_jax.methods.coteaching import CoteachingPlusSettings, JoCoRSettings, SmallLossSettings
+from tests.helpers.compiled import Compiled, compiled, value_and_gradient
 from tests.helpers.contexts import answers, context
+
+coteaching = Compiled(coteaching)
 
 PLAN = Plan(20, 16)
 SMALL = SmallLossSettings(forget_rate=0.4, ramp_epochs=5)
@@ -33,8 +36,8 @@ def step(method: Method, logits, states, epoch: int, steps: int = 0):
         value, (carry, _) = method.passes[0].loss(answers(logits), given, None)
         return value, carry
 
-    (value, carry), grads = jax.value_and_grad(loss, has_aux=True)(tuple(map(jnp.asarray, logits)))
-    return value, grads, method.update(given, carry)
+    (value, carry), grads = value_and_gradient(loss, has_aux=True)(tuple(map(jnp.asarray, logits)))
+    return value, grads, compiled(method.update)(given, carry)
 
 
 def test_the_forget_rate_is_the_published_schedule():

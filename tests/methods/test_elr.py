@@ -5,7 +5,10 @@ import numpy as np
 from ltpml_jax.methods import elr
 from ltpml_jax.methods.base import Plan
 from ltpml_jax.methods.elr import ELRSettings
+from tests.helpers.compiled import Compiled, compiled, value_and_gradient
 from tests.helpers.contexts import answers, context
+
+elr = Compiled(elr)
 
 PLAN = Plan(3, 2)
 STATES = np.array([[2, 0], [0, 0]], np.int8)
@@ -22,8 +25,8 @@ def step(logits: jax.Array, memory: jax.Array, settings: ELRSettings):
         value, (carry, _) = method.passes[0].loss(answers(logits), given, None)
         return value, carry
 
-    (value, carry), grad = jax.value_and_grad(loss, has_aux=True)(logits)
-    return value, grad, method.update(given, carry)[1]
+    (value, carry), grad = value_and_gradient(loss, has_aux=True)(logits)
+    return value, grad, compiled(method.update)(given, carry)[1]
 
 
 def test_the_memory_starts_in_the_middle():

@@ -7,6 +7,9 @@ from ltpml_jax.methods import hill
 from ltpml_jax.methods.base import Plan
 from ltpml_jax.methods.hill import HillSettings, SPLCSettings
 from tests.helpers import one_step, plain
+from tests.helpers.compiled import Compiled, gradient, value_and_gradient
+
+hill = Compiled(hill)
 
 RNG = np.random.default_rng(1)
 LOGITS = RNG.normal(0, 2, (5, 4))
@@ -22,9 +25,8 @@ def test_hill_by_hand():
 @pytest.mark.parametrize("margin", [1.0, 0.5, 0.0])
 def test_hill_and_its_gradient_are_those_of_the_definition(margin):
     with jax.enable_x64(True):
-        got, grad = jax.value_and_grad(
-            lambda z: hill.hill_loss(z, jnp.asarray(LABELS), HillSettings(margin=margin)).sum()
-        )(jnp.asarray(LOGITS))
+        labels, settings = jnp.asarray(LABELS), HillSettings(margin=margin)
+        got, grad = value_and_gradient(lambda z: hill.hill_loss(z, labels, settings).sum())(jnp.asarray(LOGITS))
     np.testing.assert_allclose(got, plain.hill(LOGITS, LABELS, margin), rtol=1e-10)
     np.testing.assert_allclose(grad, plain.slopes(lambda z: plain.hill(z, LABELS, margin), LOGITS), atol=1e-8)
 
@@ -33,9 +35,8 @@ def test_hill_and_its_gradient_are_those_of_the_definition(margin):
 @pytest.mark.parametrize("threshold", [0.6, 0.9])
 def test_splc_and_its_gradient_are_those_of_the_definition(epoch, threshold):
     with jax.enable_x64(True):
-        got, grad = jax.value_and_grad(
-            lambda z: hill.splc_loss(z, jnp.asarray(LABELS), epoch, SPLCSettings(threshold)).sum()
-        )(jnp.asarray(LOGITS))
+        labels, settings = jnp.asarray(LABELS), SPLCSettings(threshold)
+        got, grad = value_and_gradient(lambda z: hill.splc_loss(z, labels, epoch, settings).sum())(jnp.asarray(LOGITS))
     np.testing.assert_allclose(got, plain.splc(LOGITS, LABELS, epoch, threshold), rtol=1e-10)
     want = plain.slopes(lambda z: plain.splc(z, LABELS, epoch, threshold), LOGITS)
     np.testing.assert_allclose(grad, want, atol=1e-8)
@@ -45,7 +46,7 @@ def test_splc_recalls_a_confident_negative_from_the_second_epoch_on():
     """Logit 2 is above the threshold: at first it is pushed down, then up; logit 0 stays a negative."""
 
     def pull(epoch):
-        return jax.grad(lambda z: hill.splc_loss(z, jnp.zeros((1, 2)), epoch, SPLCSettings()).sum())(
+        return gradient(lambda z: hill.splc_loss(z, jnp.zeros((1, 2)), epoch, SPLCSettings()).sum())(
             jnp.array([[2.0, 0.0]])
         )
 
@@ -59,7 +60,7 @@ def test_saturated_logits_are_finite(gamma):
         lambda z: hill.hill_loss(z, labels, HillSettings(gamma=gamma)),
         lambda z: hill.splc_loss(z, labels, 1, SPLCSettings(gamma=gamma)),
     ):
-        value, grad = jax.value_and_grad(lambda z, loss=loss: loss(z).sum())(logits)
+        value, grad = value_and_gradient(lambda z, loss=loss: loss(z).sum())(logits)
         assert np.isfinite(value) and np.isfinite(grad).all()
 
 

@@ -3,8 +3,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ltpml_jax.methods import losses
+from ltpml_jax.methods import losses as eager
 from ltpml_jax.methods.priors import Prior
+from tests.helpers.compiled import Compiled, gradient
+
+losses = Compiled(eager)
 
 pytestmark = pytest.mark.usefixtures("least_optimised")
 
@@ -61,10 +64,10 @@ def test_value_and_gradient_equal_the_plain_definition(kind, db):
     logits, labels = example(kind)
     weights = np.random.default_rng(0).normal(size=logits.shape)
     with jax.enable_x64(True):
-        prior = Prior(COUNTS, np.array(SIZE))
-        got = losses.db_focal(jnp.asarray(logits), jnp.asarray(labels), prior, db)
+        prior, y = Prior(jnp.asarray(COUNTS), jnp.asarray(SIZE)), jnp.asarray(labels)
+        got = losses.db_focal(jnp.asarray(logits), y, prior, db)
         assert got.dtype == jnp.float64
-        grad = jax.grad(lambda z: (weights * losses.db_focal(z, jnp.asarray(labels), prior, db)).sum())(logits)
+        grad = gradient(lambda z: (weights * losses.db_focal(z, y, prior, db)).sum())(logits)
     np.testing.assert_allclose(got, plain_db_focal(logits, labels, COUNTS, SIZE, db), rtol=1e-10, atol=1e-20)
     for element in np.ndindex(*logits.shape):  # central differences of the plain definition
         step = np.zeros_like(logits)
@@ -95,7 +98,7 @@ def test_finite_everywhere(compiled, dtype):
     logits = jnp.repeat(jnp.array([100, -100, 0], dtype), len(rows))[:, None] * jnp.ones((1, 4), dtype)
 
     def both(z):
-        return jax.value_and_grad(lambda z: losses.db_focal(z, labels, prior, VOC).sum())(z)
+        return jax.value_and_grad(lambda z: eager.db_focal(z, labels, prior, VOC).sum())(z)
 
     value, grad = (jax.jit(both) if compiled else both)(logits)
     assert np.isfinite(value) and value.dtype == jnp.float32
@@ -120,7 +123,7 @@ def test_bfloat16_logits_are_computed_in_float32(loss):
 
     assert run(logits).dtype == jnp.float32
     np.testing.assert_array_equal(run(logits), run(logits.astype(jnp.float32)))
-    low, high = (jax.grad(lambda z: run(z).sum())(z) for z in (logits, logits.astype(jnp.float32)))
+    low, high = (gradient(lambda z: run(z).sum())(z) for z in (logits, logits.astype(jnp.float32)))
     np.testing.assert_array_equal(low, high.astype(jnp.bfloat16))
 
 

@@ -1,5 +1,6 @@
 """LWS on a run that was trained before: what trains, what cannot change, and what is refused."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from ltpml_jax.config import default_config, validate
 from ltpml_jax.errors import UserError
 from ltpml_jax.methods import lws
 from ltpml_jax.models import classifier
-from tests.helpers import runs, session
+from tests.helpers import runs, session, tiny
 
 SECOND = {"method__name": "lws", "train__epochs": 1, "optim__learning_rate": 0.2, "data__sampler": "shuffle"}
 
@@ -29,11 +30,12 @@ def test_only_the_scales_train_and_the_rest_is_in_evaluation_mode():
     parts = classifier.split(network(), 0)
     assert [np.shape(leaf) for leaf in jax.tree.leaves(parts.trainable)] == [(3,)]
     images = jnp.asarray(np.random.default_rng(0).normal(size=(2, 16, 16, 3)), jnp.float32)
-    plain = network().frozen(images, train=False, mask=None, dropout_key=None)
+    plain = nnx.jit(lambda frozen, x: frozen(x, train=False, mask=None, dropout_key=None))(network().frozen, images)
     scales = jnp.array([1.0, 2.0, -3.0])
     chosen = jax.tree.map(lambda leaf: scales, parts.trainable)
     forward = classifier.make_forward(parts.graphdef)
-    got, rest = forward(chosen, parts.rest, images, train=True, mask=None, dropout_key=jax.random.key(0))
+    training = functools.partial(forward, train=True, mask=None, dropout_key=jax.random.key(0))
+    got, rest = jax.jit(training)(chosen, parts.rest, images)
     np.testing.assert_allclose(got, plain * scales[None], rtol=1e-5, atol=1e-7)
     jax.tree.map(np.testing.assert_array_equal, nnx.to_pure_dict(rest), nnx.to_pure_dict(parts.rest))
 
@@ -41,7 +43,7 @@ def test_only_the_scales_train_and_the_rest_is_in_evaluation_mode():
 def test_a_second_stage_keeps_the_first_ones_ranking(tmp_path: Path):
     """Its network gives the first stage's logits, scaled; positive scales leave every mAP as it was."""
     first = runs.finished()
-    train(runs.config(**SECOND, model__start_from=str(first)), tmp_path)
+    train(runs.config(**SECOND, train__devices=1, model__start_from=str(first)), tmp_path)
     stages = [open_run(workdir) for workdir in (first, tmp_path)]
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
     before, after = (stage.predict(images) for stage in stages)
@@ -73,10 +75,11 @@ def test_what_it_cannot_start_from_is_named(tmp_path: Path):
 
 def test_any_method_may_start_from_a_run(tmp_path: Path):
     """With a rate of almost nothing, the first stage's network is what is evaluated."""
-    first = runs.finished()
+    first = runs.eight_devices()
     changes = {"method__name": "bce", "train__epochs": 1, "optim__learning_rate": 1e-12}
-    train(runs.config(**changes, model__start_from=str(first)), tmp_path)
-    weights = [open_run(workdir).state.params for workdir in (first, tmp_path)]
+    runs.tiny_run(tmp_path, **changes, train__devices=1, model__start_from=str(first))
+    with tiny.everywhere():
+        weights = [open_run(workdir).state.params for workdir in (first, tmp_path)]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), *weights)
 
 

@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 
 from ltpml_jax.methods import ndlp as parts
+from tests.helpers.compiled import Compiled
+
+parts = Compiled(parts)
 
 
 def slow_select(loss: np.ndarray, hard: np.ndarray, r: np.ndarray, alpha: np.ndarray) -> np.ndarray:

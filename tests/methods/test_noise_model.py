@@ -6,9 +6,14 @@ from flax import nnx
 
 from ltpml_jax.methods import losses, noise_model
 from ltpml_jax.methods.base import Blocks, Context, Keys, Plan
-from ltpml_jax.methods.noise_model import NoiseSettings, label_model, negative_log_likelihood, posterior
+from ltpml_jax.methods.noise_model import NoiseSettings
 from ltpml_jax.methods.priors import Prior, estimated_prior
 from ltpml_jax.models import classifier
+from tests.helpers.compiled import Compiled, compiled, gradient
+
+losses = Compiled(losses)
+label_model, posterior = compiled(noise_model.label_model), compiled(noise_model.posterior)
+negative_log_likelihood = compiled(noise_model.negative_log_likelihood)
 
 EVERY = jnp.array([[0] * 3, [1] * 3, [2] * 3, [3] * 3], jnp.int8)
 LOGITS = jnp.array([[0.3, -1.0, 2.0], [0.0, 1.0, -2.0], [4.0, -5.0, 0.1], [-0.7, 0.2, 30.0]])
@@ -31,9 +36,9 @@ def sigmoid(logits):
 def test_the_gradient_is_that_of_cross_entropy_to_the_posterior(settings, states):
     """For every state, and both certain ones."""
     model = label_model(prior(states=states), settings)
-    got = jax.grad(lambda z: negative_log_likelihood(z, EVERY, model).sum())(LOGITS)
+    got = gradient(lambda z: negative_log_likelihood(z, EVERY, model).sum())(LOGITS)
     target = posterior(LOGITS, EVERY, model)
-    np.testing.assert_allclose(got, jax.grad(lambda z: losses.bce(z, target).sum())(LOGITS), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(got, gradient(lambda z: losses.bce(z, target).sum())(LOGITS), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(target[:2], [[0, 0, 0], [1, 1, 1]])
 
 
@@ -86,8 +91,8 @@ def test_without_flips_it_is_cross_entropy_on_the_candidates():
     states = jnp.array([[0, 1, 2], [2, 2, 0]], jnp.int8)
     known = np.array([[1.0, 0, 1], [0, 1, 0], [1, 1, 1], [0, 0, 0]])
     model = label_model(prior(0.0, known), NoiseSettings())
-    want = jax.grad(lambda z: losses.bce(z, jnp.minimum(states, 1)).sum())(LOGITS[:2])
-    got = jax.grad(lambda z: negative_log_likelihood(z, states, model).sum())(LOGITS[:2])
+    want = gradient(lambda z: losses.bce(z, jnp.minimum(states, 1)).sum())(LOGITS[:2])
+    got = gradient(lambda z: negative_log_likelihood(z, states, model).sum())(LOGITS[:2])
     np.testing.assert_allclose(got, want, rtol=1e-5)
 
 

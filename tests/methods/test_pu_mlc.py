@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,9 @@ from ltpml_jax.methods import pu_mlc
 from ltpml_jax.methods.base import Plan
 from ltpml_jax.methods.pu_mlc import PUMLCSettings
 from tests.helpers import one_step, plain
+from tests.helpers.compiled import Compiled, gradient, value_and_gradient
+
+pu_mlc = Compiled(pu_mlc)
 
 RNG = np.random.default_rng(4)
 LOGITS = RNG.normal(0, 1, (6, 4)) * np.array([0.2, 1, 3, 0.05])  # deviations below and above 1
@@ -32,20 +37,20 @@ def test_temperature_and_weight_have_no_gradient():
         return (weight * np.log(p.mean(0) + 1e-10) - known).sum()
 
     with jax.enable_x64(True):
-        got = jax.grad(lambda z: pu_mlc.vpu_loss(z, jnp.asarray(LABELS), 0.55, 1.0))(jnp.asarray(LOGITS))
+        logits, labels = jnp.asarray(LOGITS), jnp.asarray(LABELS)
+        got = gradient(lambda z: pu_mlc.vpu_loss(z, labels, 0.55, 1.0))(logits)
     np.testing.assert_allclose(got, plain.slopes(held, LOGITS, 1e-6), rtol=1e-6, atol=1e-7)
 
 
 def test_a_class_without_positives_is_pushed_down_only():
-    grad = jax.grad(lambda z: pu_mlc.vpu_loss(z, jnp.asarray(LABELS), 0.55, 1.0))(jnp.asarray(LOGITS))
+    grad = gradient(lambda z: pu_mlc.vpu_loss(z, jnp.asarray(LABELS), 0.55, 1.0))(jnp.asarray(LOGITS))
     assert (np.asarray(grad)[:, 2] > 0).all()
 
 
 @pytest.mark.parametrize("level", [0.0, 30.0, -30.0])
 def test_constant_and_saturated_logits_are_finite(level):
-    value, grad = jax.value_and_grad(lambda z: pu_mlc.vpu_loss(z, jnp.asarray(LABELS), 0.55, 1.0))(
-        jnp.full((6, 4), level)
-    )
+    logits = jnp.full((6, 4), level)
+    value, grad = value_and_gradient(lambda z: pu_mlc.vpu_loss(z, jnp.asarray(LABELS), 0.55, 1.0))(logits)
     assert np.isfinite(value) and np.isfinite(grad).all()
 
 
@@ -73,11 +78,15 @@ def test_the_methods_loss_and_what_the_consistency_adds():
         calls.append(len(images))
         return jnp.asarray(answer[: len(images)], jnp.float32), f"statistics of {len(images)}"
 
+    def total(method, seen):
+        value, (carry, stats) = method.passes[0].loss(forward, seen, None)
+        assert carry is None and stats == "statistics of 4"
+        return value
+
     totals = {}
     for weight in (0.0, 1.0, 3.0):
         method = pu_mlc.pu_mlc(PUMLCSettings(consistency=weight), Plan(1, 4))
-        totals[weight], (carry, stats) = method.passes[0].loss(forward, seen, None)
-        assert carry is None and stats == "statistics of 4"
+        totals[weight] = jax.jit(functools.partial(total, method))(seen)
     assert calls == [4, 4, 2, 4, 2]
     np.testing.assert_allclose(totals[0.0], plain.vpu(answer, observed, 0.85, 2.0), rtol=1e-5)
     assert totals[1.0] > totals[0.0]

@@ -33,7 +33,7 @@ def _parts(spec: classifier.ModelSpec) -> classifier.Parts:
 
 
 def _images(batch: int) -> Array:
-    return jax.random.normal(jax.random.key(1), (batch, 32, 32, 3))
+    return jnp.asarray(np.random.default_rng(1).normal(size=(batch, 32, 32, 3)), jnp.float32)
 
 
 @functools.cache
@@ -57,19 +57,25 @@ def _run(spec: classifier.ModelSpec, images: Array, mask: Array | None):
 
 def _close(got: Any, want: Any, tolerance: float = 2e-4) -> None:
     def check(a: Array, b: Array) -> None:
-        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * (1 + float(jnp.abs(b).max())))
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * (1 + float(np.abs(b).max())))
 
     jax.tree.map(check, got, want)
+
+
+def _jitted(graphdef: nnx.GraphDef[Any]):
+    return jax.jit(classifier.make_forward(graphdef), static_argnames="train")
 
 
 def test_padding_changes_nothing() -> None:
     images, mask = _images(4), jnp.arange(8) < 4
     (value, (logits, new)), grads = _run(SCRATCH, images, None)
     for garbage in (1e30, np.nan, np.inf):
-        padded = jnp.concatenate([images, jnp.full((4, 32, 32, 3), garbage)])
+        padded = jnp.asarray(np.concatenate([images, np.full((4, 32, 32, 3), garbage, np.float32)]))
         (padded_value, (padded_logits, padded_new)), padded_grads = _run(SCRATCH, padded, mask)
         _close((2 * padded_value, padded_logits[:4], padded_new), (value, logits, new))
-        _close(jax.tree.map(lambda g: 2 * g, padded_grads), grads)  # the loss divides by the rows, padding too
+        _close(
+            jax.tree.map(lambda g: 2 * np.asarray(g), padded_grads), grads
+        )  # the loss divides by the rows, padding too
 
 
 def test_masked_rows_anywhere() -> None:
@@ -91,7 +97,7 @@ def test_hardly_any_reliable_row_stays_finite(rows: int, spec: classifier.ModelS
 def test_forward_is_pure_and_keeps_the_structure() -> None:
     parts = _parts(_spec(backbone_norm="batch"))
     before = jax.tree.map(np.array, (parts.trainable, parts.rest))
-    forward = classifier.make_forward(parts.graphdef)
+    forward = _jitted(parts.graphdef)
     _, new = forward(parts.trainable, parts.rest, _images(4), train=True, mask=None, dropout_key=None)
     jax.tree.map(np.testing.assert_array_equal, (parts.trainable, parts.rest), before)
     assert jax.tree.structure(new) == jax.tree.structure(parts.rest)
@@ -103,7 +109,7 @@ def test_forward_is_pure_and_keeps_the_structure() -> None:
 
 def test_evaluation_treats_every_row_alone() -> None:
     parts, images = _parts(_spec(dropout=0.5, backbone_norm="batch")), _images(4)
-    forward = classifier.make_forward(parts.graphdef)
+    forward = _jitted(parts.graphdef)
     whole, _ = forward(parts.trainable, parts.rest, images, train=False, mask=None, dropout_key=None)
     one, _ = forward(parts.trainable, parts.rest, images[2:3], train=False, mask=None, dropout_key=None)
     _close(one, whole[2:3], 1e-5)
@@ -111,12 +117,13 @@ def test_evaluation_treats_every_row_alone() -> None:
 
 def test_dropout_is_the_keys() -> None:
     neck = classifier.Neck(8, 400, 0.5, nnx.Rngs(0))
-    x = jax.random.normal(jax.random.key(0), (4, 2, 3, 8))
-    first, again, other = (neck(x, train=True, mask=None, dropout_key=jax.random.key(k)) for k in (1, 1, 2))
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 2, 3, 8)), jnp.float32)
+    run = nnx.jit(lambda neck, x, key: neck(x, train=True, mask=None, dropout_key=key))
+    first, again, other = (run(neck, x, jax.random.key(k)) for k in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first == 0, other == 0)
     assert 0.4 < np.mean(first == 0) < 0.6
-    more = neck(jnp.concatenate([x, x]), train=True, mask=None, dropout_key=jax.random.key(1))
+    more = run(neck, jnp.concatenate([x, x]), jax.random.key(1))
     np.testing.assert_array_equal(more[:4] == 0, first == 0)
 
 

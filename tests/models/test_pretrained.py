@@ -1,5 +1,6 @@
 """Backbone files: round trip, and every way of not fitting named."""
 
+import functools
 import hashlib
 import logging
 from pathlib import Path
@@ -17,6 +18,14 @@ from tests.models.test_layers import randomise
 from tests.models.test_torch_files import checkpoint
 
 SPEC = classifier.ModelSpec("resnet_small", 64, 0.0, 1, "stored", "float32", True, True)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def backbones_are_traced_once():
+    """Those that a file is compared with to name what it fits."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pretrained, "abstract_backbone", functools.cache(pretrained.abstract_backbone))
+        yield
 
 
 def _model(seed: int) -> classifier.Classifier:
