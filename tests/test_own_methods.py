@@ -41,7 +41,8 @@ def test_a_run_that_is_resumed_is_the_uninterrupted_one(name, tmp_path):
     assert_same(workdir, trained(name))
 
 
-@pytest.mark.parametrize(("name", "devices"), [("agreeing_pair", 1), ("remembering", 2)])
+@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("name", TOYS)
 def test_the_number_of_devices_changes_nothing(name, devices, tmp_path):
     train(runs.config(**CHANGES, train__devices=devices), tmp_path, method=TOYS[name]())
     assert_alike(runs.lines(tmp_path), runs.lines(trained(name)))

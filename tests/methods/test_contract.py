@@ -163,10 +163,10 @@ def test_an_image_of_nan_changes_nothing(name):
     jax.tree.map(np.testing.assert_array_equal, after._replace(step=before.step, skipped=before.skipped), before)
 
 
+@pytest.mark.parametrize("devices", [2, 8])
 @pytest.mark.parametrize("name", NAMES)
-def test_devices_agree(name):
-    """One and eight; test_step.py and whole runs have other numbers between."""
-    (want, expected), (got, metrics) = (run(name, start(name), list(range(6)), count) for count in (1, 8))
+def test_devices_agree(name, devices):
+    (want, expected), (got, metrics) = (run(name, start(name), list(range(6)), count) for count in (1, devices))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), got, want)
     for one, other in zip(metrics, expected, strict=True):
         np.testing.assert_allclose(one["loss"], other["loss"], rtol=1e-5)
