@@ -79,7 +79,7 @@ def child(method: str, cache: str) -> Seconds:
     """A start in a process of its own, with compiled programs in this folder."""
     call = [sys.executable, "-m", "benchmarks.start", f"--method={method}", f"--began={time.time()}"]
     done = subprocess.run(
-        call, env=os.environ | {"JAX_COMPILATION_CACHE_DIR": cache}, check=True, stdout=subprocess.PIPE, text=True
+        call, env=os.environ | {"XDG_CACHE_HOME": cache}, check=True, stdout=subprocess.PIPE, text=True
     )
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -62,7 +62,7 @@ def test_everything_together_needs_neither_tensorflow_nor_torch_and_starts_no_ba
 
 def test_the_trainer_starts_without_what_it_needs_later():
     names = imported("import ltpml_jax.trainer")
-    assert "grain" in names and not names & {"sklearn", "tensorflow_datasets", "tensorboardX"}
+    assert "grain" in names and not names & {"scipy", "sklearn", "tensorflow_datasets", "tensorboardX"}
 
 
 def test_only_plots_need_matplotlib():

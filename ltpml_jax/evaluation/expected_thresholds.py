@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
 
 from ltpml_jax.errors import UserError
 from ltpml_jax.runtime.files import write_atomic, writing
@@ -28,6 +27,8 @@ MAKE = (
 
 def scores(logits: np.ndarray) -> np.ndarray:
     """Scores float32 [n, C] in [0, 1] of logits [n, C]: the sigmoid."""
+    from scipy.special import expit  # 0.2 s that a start does not need
+
     return expit(np.asarray(logits, np.float64)).astype(np.float32)
 
 

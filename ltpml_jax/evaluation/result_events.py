@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import expit
 
 from ltpml_jax.data.labels import LabelState
 from ltpml_jax.evaluation.metrics import Scores
@@ -87,6 +86,8 @@ def entries(
     logits: np.ndarray, states: np.ndarray, groups: Mapping[str, np.ndarray]
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """(labels bool [k], scores float64 [k]) of each group's known test labels; none for a group without positives."""
+    from scipy.special import expit
+
     read, found = read_rows(logits), {}
     scores, states = expit(logits[read].astype(np.float64)), states[read]
     for name, mask in groups.items():

@@ -1,6 +1,7 @@
 """Compiled programs, kept on disk for the next process that needs the same ones."""
 
 import hashlib
+import os
 import platform
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import jax
 from ltpml_jax.runtime.files import cache_home
 
 LARGEST = 2 * 2**30  # bytes of all programs; the ones that were not used for longest go first
+WORTH = 0.1  # seconds that a program took to compile; JAX keeps those of a second, but a start has many shorter ones
 
 
 def enable() -> Path:
@@ -24,6 +26,8 @@ def enable() -> Path:
     folder = cache_home() / "compiled" / hashlib.sha256(_processor().encode()).hexdigest()[:16]
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_compilation_cache_max_size", LARGEST)
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", WORTH)
     return folder
 
 
