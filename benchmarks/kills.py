@@ -6,6 +6,7 @@ kill: when, whom, what the run was at, and how the survivor ended.
 """
 
 import argparse
+import functools
 import os
 import random
 import signal
@@ -13,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from ltpml_jax.methods.all_methods import METHODS
 from tests.helpers import runs
 from tests.test_resume import assert_same
 
@@ -20,16 +22,17 @@ EVERY = 3  # steps between checkpoints
 LIMIT = 40.0  # seconds
 
 
-def start(workdir: Path, processes: int, limit: float = LIMIT) -> list:
+def start(workdir: Path, processes: int, method: str, tiny: bool, limit: float = LIMIT) -> list:
     """The processes of a run. `limit` to their start: one that is killed before it has joined is awaited until then."""
-    command = runs.command(workdir, train__checkpoint_every=EVERY, train__start_limit=limit)
+    make = runs.tiny_command if tiny else runs.command
+    command = make(workdir, method__name=method, train__checkpoint_every=EVERY, train__start_limit=limit)
     return runs.start_all(command, processes) if processes > 1 else [runs.start(command)]
 
 
-def whole(workdir: Path, processes: int, limit: float = LIMIT) -> float:
+def whole(running: list) -> float:
     """A run that is left alone; the seconds it took."""
     began = time.monotonic()
-    for done in runs.wait_all(start(workdir, processes, limit)):
+    for done in runs.wait_all(running):
         assert done.returncode == 0, done.stderr
     return time.monotonic() - began
 
@@ -68,28 +71,39 @@ def kill(workdir: Path, running: list, seconds: float, rng: random.Random) -> st
     return f"after {seconds:5.1f} s  process {numbers}  {at}{survivor}"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--processes", type=int, default=1)
-    parser.add_argument("--kills", type=int, default=30)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    rng, folder, count, ends = random.Random(arguments.seed), Path(tempfile.mkdtemp()), 0, 0
-    whole(folder / "warm", arguments.processes, limit=0.0)  # builds the dataset and compiles, however long that takes
-    length = whole(folder / "alone", arguments.processes)
-    print(f"{arguments.processes} process(es), {os.cpu_count()} cores; alone, a run takes {length:.1f} s", flush=True)
+def campaign(arguments: argparse.Namespace, method: str, folder: Path) -> None:
+    """One method, until its runs have been killed so many times and come to their end."""
+    rng, count, ends = random.Random(arguments.seed), 0, 0
+    begin = functools.partial(start, processes=arguments.processes, method=method, tiny=arguments.tiny)
+    whole(begin(folder / "warm", limit=0.0))  # builds the dataset and compiles, however long that takes
+    length = whole(begin(folder / "alone"))
+    print(f"{method}, {arguments.processes} process(es), {os.cpu_count()} cores; alone, a run takes {length:.1f} s")
     while count < arguments.kills:
         workdir = folder / f"killed{ends}"
-        while True:
-            report = kill(workdir, start(workdir, arguments.processes), rng.uniform(0, length), rng)
-            if report is None or count >= arguments.kills:
+        while count < arguments.kills:
+            report = kill(workdir, begin(workdir), rng.uniform(0, length), rng)
+            if report is None:
                 break
             count += 1
             print(f"kill {count:2}  {report}", flush=True)
-        whole(workdir, arguments.processes)
+        whole(begin(workdir))
         assert_same(workdir, folder / "alone")
         ends += 1
         print(f"run {ends} has ended: equal to the one left alone, bit for bit", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--kills", type=int, default=30, help="of each method")
+    parser.add_argument("--methods", default="ndlp", help="names, with commas between them, or all")
+    parser.add_argument("--tiny", action="store_true", help="on a network of one layer, which compiles quickly")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    first_stage = [name for name, entry in METHODS.items() if not entry.second_stage]
+    for method in first_stage if arguments.methods == "all" else arguments.methods.split(","):
+        with tempfile.TemporaryDirectory() as folder:
+            campaign(arguments, method, Path(folder))
 
 
 if __name__ == "__main__":
