@@ -166,7 +166,7 @@ class TrainFields(NamedTuple):
         int, COUNT, "steps in a row whose loss is not finite, and which are not applied, until it stops", FREE
     ] = 5  # fmt: skip
     start_limit: Annotated[
-        float, at_least(0), "seconds until the first step must be done, in all processes; 0 for no limit", FREE
+        float, at_least(0), "seconds to the first step, and to one that is compiled later; 0 for no limit", FREE
     ] = 900.0  # fmt: skip
     step_limit: Annotated[
         float, at_least(0), "seconds between two signs of progress of a process after that; 0 for no limit", FREE

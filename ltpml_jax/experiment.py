@@ -23,7 +23,7 @@ from ltpml_jax.methods.settings import Config
 from ltpml_jax.models import classifier
 from ltpml_jax.models.pretrained import load_backbone
 from ltpml_jax.optimizer import build_optimizer, check_paths
-from ltpml_jax.runtime import checkpoints, processes
+from ltpml_jax.runtime import checkpoints, processes, watchdog
 from ltpml_jax.state import (
     ROW_MULTIPLE,
     TrainState,
@@ -241,6 +241,7 @@ def steps_by_epoch(run: Experiment) -> Callable[[int], Step]:
 
     @functools.cache
     def made(begin: int) -> Step:
+        watchdog.compiling()
         log.info("Compiling the step%s", f" as it is from epoch {begin + 1} on" if begin else "")
         return compile_step(run, begin)
 

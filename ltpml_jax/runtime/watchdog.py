@@ -29,8 +29,8 @@ EXIT_STATUS = os.EX_TEMPFAIL  # 75: nothing that a person has to fix; launchers 
 class watching:
     """In a `with` block, process `number` of `count` ends with status 75 where it exceeds a limit.
 
-    Limits in seconds, 0 for none: until `started`, and after it from one `beat` to the next. Time in which this
-    process was suspended does not count.
+    Limits in seconds, 0 for none: until `started`, and after it from one `beat` to the next, where that of the start
+    holds again while a program is compiled. Time in which this process was suspended does not count.
     """
 
     def __init__(self, workdir: Path, number: int, count: int, start_limit: float, step_limit: float) -> None:
@@ -39,7 +39,7 @@ class watching:
         self.number, self.count, self.limits = number, count, (start_limit, step_limit)
         # No file system gets more than 100 writes a second, however many the processes.
         self.interval = min(max(min(filter(None, self.limits), default=60) / 10, 0.25), max(2.0, count / 100))
-        self.clock, self.running, self.exit, self.found, self.where = 0.0, False, "", "", ""
+        self.clock, self.running, self.compiling, self.exit, self.found, self.where = 0.0, False, False, "", "", ""
         self.done: tuple[int, str, float] = (0, "start of the command", 0.0)  # beats, the last, when: replaced as one
         self.over, self.ending, self.writing = threading.Event(), threading.Lock(), threading.Lock()
 
@@ -118,10 +118,11 @@ class watching:
             # In steps a lost process breaks the connections of the others; before them, these would wait for it.
             if self.count > 1 and not self.running and silence.lost(self.clock, heartbeats.read(self.folder)):
                 self.end("A process was lost while the run started", anyway=False)
-            limit, waited = self.limits[self.running], self.clock - self.done[2] * self.running
+            which = self.running and not self.compiling
+            limit, waited = self.limits[which], self.clock - self.done[2] * self.running
             if 0 < limit < waited:
                 what = ("The run did not start within", "Nothing was finished for")[self.running]
-                self.end(f"{what} {limit:g} s (config.train.{('start', 'step')[self.running]}_limit)")
+                self.end(f"{what} {limit:g} s (config.train.{('start', 'step')[which]}_limit)")
 
     def _write_often(self) -> None:
         while not self.over.wait(self.interval):
@@ -143,7 +144,12 @@ _watch = watching(Path(os.devnull), 0, 1, 0, 0)  # a process has one, as it has 
 
 def beat(what: str) -> None:
     """Report that `what` is done; costs next to nothing."""
-    _watch.done = (_watch.done[0] + 1, what, _watch.clock)
+    _watch.done, _watch.compiling = (_watch.done[0] + 1, what, _watch.clock), False
+
+
+def compiling() -> None:
+    """Report that a program is compiled next: the limit of the start holds until the next `beat`."""
+    _watch.compiling = True
 
 
 def started() -> None:

@@ -228,6 +228,20 @@ def test_without_limits_nothing_ends_a_run(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_program_that_is_compiled_later_has_the_time_of_a_start(tmp_path, monkeypatch):
+    causes, deadline = [], time.monotonic() + 60
+    monkeypatch.setattr(watchdog.watching, "end", lambda self, cause, anyway=True: causes.append(cause))
+    with watchdog.watching(tmp_path, 0, 1, 60, 0.3):
+        watchdog.started()
+        watchdog.compiling()
+        time.sleep(2)
+        assert causes == []
+        watchdog.beat("step 10")
+        while not causes and time.monotonic() < deadline:
+            time.sleep(0.1)
+    assert causes[0] == "Nothing was finished for 0.3 s (config.train.step_limit)"
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_the_threads_end_with_the_block(tmp_path, count):
     before = set(threading.enumerate())
