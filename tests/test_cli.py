@@ -13,9 +13,10 @@ import pytest
 from absl import flags
 
 from ltpml_jax import cli, trainer
-from ltpml_jax.__main__ import COMMANDS, main
+from ltpml_jax.__main__ import main
 from ltpml_jax.commands import evaluate, prepare
 from ltpml_jax.commands import train as train_command
+from ltpml_jax.commands.command_line import COMMANDS
 from ltpml_jax.config import validate
 from ltpml_jax.data import datasets, digits_mlt
 from ltpml_jax.errors import UserError

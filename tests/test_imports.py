@@ -1,7 +1,9 @@
 """What importing a part of the package brings with it."""
 
 import json
+import signal
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -142,3 +144,18 @@ def test_a_run_that_writes_events_does_not_import_an_installed_torch(torch, tmp_
 def test_the_check_would_see_them(name, tmp_path):
     (tmp_path / f"{name}.py").write_text("")
     assert name in imported(f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\nimport {name}")
+
+
+@pytest.mark.parametrize("module", [["ltpml_jax", "prepare"], ["ltpml_jax.main"]])
+def test_ctrl_c_while_the_command_line_is_imported_is_one_line(module, tmp_path):
+    """Before the first library is there: one of its name that takes long to import."""
+    (tmp_path / "absl").mkdir()
+    waiting = f"import pathlib, time\npathlib.Path({str(tmp_path / 'begun')!r}).touch()\ntime.sleep(60)\n"
+    (tmp_path / "absl" / "__init__.py").write_text(waiting)
+    process = runs.start([sys.executable, "-m", *module], PYTHONPATH=str(tmp_path))
+    while not (tmp_path / "begun").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (130, "", "Interrupted.\n")

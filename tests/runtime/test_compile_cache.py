@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from ltpml_jax.__main__ import COMMANDS
+from ltpml_jax.commands.command_line import COMMANDS
 from tests.helpers import runs
 
 COMPILE = """
