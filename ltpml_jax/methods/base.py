@@ -60,9 +60,10 @@ class Pass(NamedTuple):
     """One differentiated piece of a step.
 
     loss: (forward, context, carry) -> (loss [], (carry, BatchNorm statistics)); `carry` is None in the first pass and
-    has one structure from then on. when: (context, carry) -> bool []: the pass leaves no trace where it is False;
-    None means always. from_epoch: the first epoch (from 0) with this pass; the steps of earlier ones are compiled
-    without it. That of the first pass is 0.
+    has one structure from then on. when: (context, carry) -> bool []: the pass leaves no trace where it is False
+    (only a derivative that is not finite keeps the step from being applied all the same); None means always.
+    from_epoch: the first epoch (from 0) with this pass; the steps of earlier ones are compiled without it. That of the
+    first pass is 0.
     """
 
     loss: Callable[[Forward, Context, Any], tuple[jax.Array, tuple[Any, Any]]]
