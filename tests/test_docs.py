@@ -69,14 +69,14 @@ def test_the_example_is_ten_lines():
 
 @pytest.mark.processes
 def test_the_example_trains_as_it_stands(tmp_path):
-    """In a folder with a configs/default.py of the user's own, which must change nothing; on a network of one layer."""
+    """In a folder with a configs/default.py of the user's own, which must change nothing."""
     (tmp_path / "tensorflow_datasets").symlink_to(runs.data_dir())
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "default.py").write_text("raise RuntimeError('the package must not import this')\n")
     (tmp_path / "idea.py").write_text(one_idea())
     environment = runs.environment() | {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-m", "tests.helpers.tiny_script", "idea.py"],
+        [sys.executable, "idea.py"],
         cwd=tmp_path,
         env=environment,
         capture_output=True,

@@ -62,7 +62,7 @@ for fold in ("1/2", "2/2"):
     config.data.sampler, config.data.image_size = "shuffle", shapes.SIDE
     config.model.backbone, config.model.pretrained = "resnet_small", "digits_small"
     config.model.frozen_stages = 0  # the stored weights have seen digits only
-    config.method.name, config.optim.schedule, config.train.epochs = "bce", "cosine", 6
+    config.method.name, config.optim.schedule, config.train.epochs = "bce", "cosine", 10
     ltpml_jax.train(config, folder / f"fold{fold[0]}")
 
 # %% [markdown]

@@ -75,7 +75,7 @@ config.data.image_size = shapes.SIDE
 config.model.backbone, config.model.pretrained = "resnet_small", "digits_small"
 config.model.frozen_stages = 0  # the stored weights have seen digits only
 config.method.name = "noise_model"
-config.optim.schedule, config.train.epochs = "cosine", 6
+config.optim.schedule, config.train.epochs = "cosine", 12
 ltpml_jax.train(config, folder / "run")
 
 # %% [markdown]
