@@ -7,6 +7,7 @@ arrays of all checkpoints. Prints a line a signal: command, signal, moment, and 
 """
 
 import argparse
+import functools
 import random
 import shutil
 import signal
@@ -132,7 +133,7 @@ def interrupted(command: Callable[[], list[str]], seconds: float, number: signal
 def campaign(name: str, given: Given, folder: Path, signals: int, rng: random.Random) -> None:
     """One command, until it has got so many signals; it always runs in the same folder, as outputs may name it."""
     out, alone = folder / name, folder / f"{name}.alone"
-    command = lambda: COMMANDS[name](given, out)  # noqa: E731
+    command = functools.partial(COMMANDS[name], given, out)
     for _ in range(2):  # the second one finds compiled programs
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()

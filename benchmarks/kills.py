@@ -77,7 +77,10 @@ def campaign(arguments: argparse.Namespace, method: str, folder: Path) -> None:
     begin = functools.partial(start, processes=arguments.processes, method=method, tiny=arguments.tiny)
     whole(begin(folder / "warm", limit=0.0))  # builds the dataset and compiles, however long that takes
     length = whole(begin(folder / "alone"))
-    print(f"{method}, {arguments.processes} process(es), {os.cpu_count()} cores; alone, a run takes {length:.1f} s")
+    print(
+        f"{method}, {arguments.processes} process(es), {os.cpu_count()} cores; alone, a run takes {length:.1f} s",
+        flush=True,
+    )
     while count < arguments.kills:
         workdir = folder / f"killed{ends}"
         while count < arguments.kills:

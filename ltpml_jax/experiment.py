@@ -120,9 +120,9 @@ def build_network(
     source: str | Path = SHIPPED.get(name) or name
 
     def one(number: int) -> classifier.Classifier:
-        begins = bool(weights == "named" and config.model.start_from and number == 0)
-        made = classifier.build(spec, classes, config.seed, number, draw_backbone=begins or not name)
-        if begins:
+        from_run = bool(weights == "named" and config.model.start_from and number == 0)
+        made = classifier.build(spec, classes, config.seed, number, draw_backbone=from_run or not name)
+        if from_run:
             start_from(config, made)
         elif name:
             log.info("Backbone weights %s, sha256 %s", source, load_backbone(made, source))

@@ -27,7 +27,7 @@ def least_optimised():
 def one_device_saves():
     """Of eight devices that hold the same array, each would save an eighth, which compiles a program a shape.
 
-    Tests that start processes have Orbax as it is.
+    Processes that tests start have Orbax as it is.
     """
     import jax
     from orbax.checkpoint import type_handlers
