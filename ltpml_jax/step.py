@@ -112,7 +112,8 @@ def run_pass(stage: Pass, recipe: Recipe, context: Context, state: TrainState, w
 
     It is computed all the same: XLA:CPU runs convolutions inside lax.cond on one slow path (measured 12 times the
     whole step). For whole epochs without a pass there is `from_epoch`. The condition is put on the loss and not on the
-    gradients, so that nothing stands between the sums of two passes over the devices: XLA:TPU joins them then.
+    gradients, so that nothing stands between the sums of two passes over the devices: XLA:TPU joins them then, if the
+    network folds no BatchNorm (docs/pods.md).
     """
     counts = True if stage.when is None else stage.when(context, work.carry)
     if stage.from_epoch:
