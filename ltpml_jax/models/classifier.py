@@ -120,8 +120,25 @@ def abstract_backbone(name: str) -> ResNet:
     return nnx.eval_shape(lambda: _assemble(spec, 1, jax.random.key(0))).backbone
 
 
+class WeightKeys:
+    """WeightKeys of initial weights, the same as of `nnx.Rngs(key)`.
+
+    That one counts its draws in a Variable; each update takes as long as all that was traced before, which for a
+    ResNet-101 is most of the time in which it is traced.
+    """
+
+    def __init__(self, key: Array):
+        """Begins with the first of the key's."""
+        self.key, self.drawn = key, 0
+
+    def params(self) -> Array:
+        """The next key."""
+        self.drawn += 1
+        return jax.random.fold_in(self.key, self.drawn - 1)
+
+
 def _assemble(spec: ModelSpec, num_classes: int, key: Array) -> Classifier:
-    rngs = nnx.Rngs(key)
+    rngs: Any = WeightKeys(key)
     batch_statistics = spec.backbone_norm == "batch"
     compute = Compute(spec.dtype, spec.fold_norm, spec.pointwise_matmul, batch_statistics)
     backbone = ResNet(ARCHITECTURES[spec.backbone], compute, spec.frozen_stages, rngs)
