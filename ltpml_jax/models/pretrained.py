@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from flax import nnx
 from safetensors.numpy import save
@@ -111,7 +111,8 @@ def load_backbone(model: Classifier, source: str | Path) -> str:
     own = leaves(model.backbone)
     naming, tensors, digest = _fitting(source, own)
     for key, leaf in own.items():
-        leaf.set_value(jnp.asarray(naming.convert(tensors[naming.name(key)])))
+        # jnp.asarray would compile a program for each shape
+        leaf.set_value(jax.device_put(naming.convert(tensors[naming.name(key)]), may_alias=False))
     return digest
 
 
