@@ -19,6 +19,7 @@ from collections import Counter
 from pathlib import Path
 
 from benchmarks import machine
+from ltpml_jax.runtime import startup
 
 EVENTS = {  # of jax.monitoring -> what the table calls them
     "/jax/core/compile/jaxpr_trace_duration": "tracing",
@@ -45,6 +46,7 @@ class Clock:
 def start(method: str, began: float) -> Seconds:
     """Everything up to the end of the first step, in this process."""
     clock, spent = Clock(began), Counter()
+    startup.begin()
     import jax
 
     from configs import digits_mlt

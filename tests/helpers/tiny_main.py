@@ -2,10 +2,13 @@
 
 import sys
 
-from ltpml_jax import cli
-from ltpml_jax.commands import train
-from tests.helpers import tiny
+from ltpml_jax.runtime import startup
 
 if __name__ == "__main__":
+    startup.begin()
+    from ltpml_jax import cli
+    from ltpml_jax.commands import train
+    from tests.helpers import tiny
+
     with tiny.everywhere():
         cli.start("train", train.COMMAND, sys.argv[1:])
