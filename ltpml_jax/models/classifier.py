@@ -121,7 +121,7 @@ def abstract_backbone(name: str) -> ResNet:
 
 
 class WeightKeys:
-    """WeightKeys of initial weights, the same as of `nnx.Rngs(key)`.
+    """Keys of initial weights, the same as of `nnx.Rngs(key)`.
 
     That one counts its draws in a Variable; each update takes as long as all that was traced before, which for a
     ResNet-101 is most of the time in which it is traced.
