@@ -10,6 +10,7 @@ import numpy as np
 from ltpml_jax.data import batches, loader
 from ltpml_jax.data.feed import Arrays, Feed
 from ltpml_jax.errors import SharedError
+from ltpml_jax.evaluation import label_quality
 from ltpml_jax.evaluation.metrics import average_precision
 from ltpml_jax.evaluation.outcome import corrected_labels
 from ltpml_jax.evaluation.prediction import predict_all, read_rows
@@ -103,10 +104,13 @@ def write_epoch(run: Experiment, records: MetricsLog, step: int, state: TrainSta
     """Write the summary of the epoch that ends with `step`; returns the score of its checkpoint.
 
     The quality of corrected labels is in it where the method keeps some and the truth is known, which no step sees.
+    The histogram of soft labels goes to TensorBoard.
 
     Raises PreemptedError where SIGTERM comes during validation; nothing is written then.
     """
     score, quality = validation_score(run, state), corrected_labels(run, state)
+    if run.method.beliefs:
+        records.histogram("soft_labels_of_candidates", label_quality.spread(run.method, state, run.task), step)
     if processes.is_first():
         epoch = (step - 1) // run.task.steps_per_epoch
         losses = records.epoch_losses(epoch)

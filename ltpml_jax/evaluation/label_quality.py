@@ -21,6 +21,7 @@ from ltpml_jax.methods.label_states import listed
 from ltpml_jax.runtime import processes, watchdog
 from ltpml_jax.state import TrainState
 
+SHARES = 50  # parts of [0, 1] in a histogram
 _DROPPED_BITS = 10
 _BINS = (int(np.float32(1).view(np.uint32)) >> _DROPPED_BITS) + 1
 
@@ -49,6 +50,16 @@ def measure(method: Method, state: TrainState, task: Task) -> Scores:
         mine = Counts(*(before + more for before, more in zip(mine, found, strict=True)))
         watchdog.beat(f"pseudo labels from image {start} on")
     return scores(Counts(*map(processes.total, mine)))
+
+
+def spread(method: Method, state: TrainState, task: Task) -> np.ndarray:
+    """How many soft labels of candidates lie in each of SHARES equal parts of [0, 1], int64 [SHARES]."""
+    mine = np.zeros(SHARES, np.int64)
+    for start, soft, _ in beliefs_by_block(method, state, len(task.train)):
+        at = task.served[slice(start, start + len(soft))] == LabelState.CANDIDATE
+        mine += np.histogram(soft[at], SHARES, (0, 1))[0]
+        watchdog.beat(f"soft labels from image {start} on")
+    return processes.total(mine)
 
 
 def beliefs_by_block(method: Method, state: TrainState, images: int):

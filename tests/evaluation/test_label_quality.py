@@ -1,10 +1,15 @@
 """Quality of pseudo labels, counted block by block and shard by shard."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, precision_score, recall_score
 
 from ltpml_jax.evaluation import label_quality
+from ltpml_jax.evaluation.opened import open_run
+from tests.helpers import runs
+from tests.runtime.test_metrics_log import events
 
 
 def test_by_hand():
@@ -63,3 +68,21 @@ def test_soft_labels_of_zero_and_one_have_a_bin():
     assert counts.false_by_odds.sum() == 1 == counts.true_by_odds[label_quality._BINS // 2 :].sum()
     assert counts.false[0] == 1 and counts.true[-1] == 1 and len(counts.true) == len(counts.false)
     assert counts.found.tolist() == [1, 1, 1]
+
+
+def test_soft_labels_of_candidates_in_equal_parts(monkeypatch):
+    soft = np.array([[0.0, 0.019, 0.5], [1.0, 0.99, 0.3]])
+    blocks = [(0, soft[:1], soft[:1]), (1, soft[1:], soft[1:])]
+    monkeypatch.setattr(label_quality, "beliefs_by_block", lambda *_: blocks)
+    task = SimpleNamespace(served=np.array([[2, 2, 0], [2, 2, 1]]), train=np.arange(2))
+    counts = label_quality.spread(None, None, task)  # pyright: ignore
+    assert {part: count for part, count in enumerate(counts.tolist()) if count} == {0: 2, label_quality.SHARES - 1: 2}
+
+
+def test_the_events_of_a_run_have_a_histogram_an_epoch():
+    """Of every candidate of the training images, in a run of NDLP of two epochs."""
+    file, _ = sorted((runs.eight_devices() / "tensorboard").iterdir())  # the other is of the results
+    values = [(event.step, value) for event in events(file) for value in event.summary.value]
+    found = [(step, value.histo.num) for step, value in values if value.tag == "soft_labels_of_candidates"]
+    served = open_run(runs.eight_devices()).run.task.served
+    assert found == [(step, (served[0 : len(served)] == 2).sum()) for step in (9, 18)]

@@ -86,6 +86,19 @@ def test_the_events_hold_the_numbers_and_load_without_tensorflow(tmp_path):
     assert scalars(file) == [("loss", 0.25, 3), ("speed", 12.0, 3)]
 
 
+def test_a_histogram_is_of_equal_parts(tmp_path):
+    records = MetricsLog(tmp_path, 0)
+    records.histogram("beliefs", np.array([1, 0, 0, 3]), 9)
+    records.close()
+    (file,) = (tmp_path / "tensorboard").glob("events.out.tfevents.*")
+    ((tag, found),) = [(value.tag, value.histo) for event in events(file) for value in event.summary.value]
+    assert (tag, found.num, found.min, found.max) == ("beliefs", 4, 0, 1)
+    counts = [count for count in found.bucket if count]
+    limits = [limit for limit, count in zip(found.bucket_limit, found.bucket, strict=True) if count]
+    assert (counts, limits) == ([1, 3], [0.25, 1.0])
+    assert (found.sum, found.sum_squares) == (0.125 + 3 * 0.875, 0.125**2 + 3 * 0.875**2)
+
+
 def test_tensorboard_hides_what_a_resumed_run_writes_anew(tmp_path):
     from tensorboardX.proto import event_pb2
 
