@@ -83,7 +83,7 @@ class _BatchIterator(grain.DatasetIterator):
         self._next = number
 
     def start_prefetch(self) -> None:
-        if self._reader is None:
+        if self._reader is None and self._next < len(self._dataset.batches):
             self._reader = self._dataset.starting_at(self._next)
             self._reader.start_prefetch()
 
