@@ -111,7 +111,8 @@ def main() -> None:
     timed = [cells for part, cells in rows.items() if not part.startswith("of all")]
     rows["together"] = [tuple(map(sum, zip(*column, strict=True))) for column in zip(*timed, strict=True)]
     for part, cells in rows.items():
-        print(f"{part:28}" + "".join(f"{f'{wall:.2f} ({cpu:.2f})':>20}" for wall, cpu in cells))
+        texts = [f"{wall:.2f}" + ("" if math.isnan(cpu) else f" ({cpu:.2f})") for wall, cpu in cells]
+        print(f"{part:28}" + "".join(f"{text:>20}" for text in texts))
 
 
 if __name__ == "__main__":
