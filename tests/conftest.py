@@ -26,6 +26,17 @@ def least_optimised():
 
 
 @pytest.fixture(autouse=True, scope="session")
+def kept_programs():
+    """What is compiled here is kept as what processes of the tests compile."""
+    import jax
+
+    from tests.helpers import runs
+
+    for name, value in runs.CACHE.items():
+        jax.config.update(name, value)
+
+
+@pytest.fixture(autouse=True, scope="session")
 def one_device_saves():
     """Of eight devices that hold the same array, each would save an eighth, which compiles a program a shape.
 

@@ -14,21 +14,25 @@ WORTH = 0.1  # seconds that a program took to compile; JAX keeps those of a seco
 
 
 def enable() -> Path:
-    """Keep compiled programs in `cache_home()`/compiled; returns the folder.
+    """Keep compiled programs in `folder("compiled")`, which is returned.
 
     A cache that JAX was given (JAX_COMPILATION_CACHE_DIR) stays in its place, and JAX_ENABLE_COMPILATION_CACHE=false
-    keeps none. Machines with other processors that share a home get folders of their own, because programs for CPUs
-    use what the processor has.
+    keeps none.
     """
     given = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]: made at run time
     if given:
         return Path(given)
-    folder = cache_home() / "compiled" / hashlib.sha256(_processor().encode()).hexdigest()[:16]
-    jax.config.update("jax_compilation_cache_dir", str(folder))
+    kept = folder("compiled")
+    jax.config.update("jax_compilation_cache_dir", str(kept))
     jax.config.update("jax_compilation_cache_max_size", LARGEST)
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", WORTH)
-    return folder
+    return kept
+
+
+def folder(name: str) -> Path:
+    """`cache_home()`/NAME/PROCESSOR: machines with other processors may share a home, and programs use what one has."""
+    return cache_home() / name / hashlib.sha256(_processor().encode()).hexdigest()[:16]
 
 
 def _processor() -> str:

@@ -11,12 +11,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from configs import digits_mlt
 from ltpml_jax import trainer
 from ltpml_jax.data import datasets
 from ltpml_jax.methods.settings import Config
+from ltpml_jax.runtime import compile_cache
 from tests.helpers import session, tiny
 
 ROOT = Path(__file__).parents[2]
@@ -30,14 +29,13 @@ SMALL = {
 }
 
 
+# Programs that any process of the suite compiled are kept for all others, and for the next time that the suite runs.
 CACHE = {
-    "jax_compilation_cache_dir": str(session.scratch() / "compiled"),
-    "jax_compilation_cache_max_size": 2**33,  # a bound, so that JAX locks what several processes write
-    "jax_persistent_cache_min_compile_time_secs": 0.2,
+    "jax_compilation_cache_dir": str(compile_cache.folder("compiled_for_tests")),
+    "jax_compilation_cache_max_size": compile_cache.LARGEST,  # a bound, so that JAX locks what several processes write
+    "jax_persistent_cache_min_compile_time_secs": 0.1,
     "jax_persistent_cache_min_entry_size_bytes": -1,
 }
-for _name, _value in CACHE.items():  # the runs in this process share compiled programs too
-    jax.config.update(_name, _value)
 
 
 @functools.cache
