@@ -126,11 +126,9 @@ def resume(run: Experiment, manager: ocp.CheckpointManager) -> tuple[TrainState,
     for step, place in checkpoints.clear_unfinished(manager).items():
         log.warning("WARNING: The checkpoint of step %d was not saved to its end. It is now %s.", step, place)
     if manager.latest_step() is None:
-        iterator.start_prefetch()  # reads while the state is made and the step compiled
         return fresh_state(run), iterator
     restored = open_newest(run, manager)
     iterator.set_state(restored.iterator)
-    iterator.start_prefetch()
     log.info("Resuming from step %d", int(restored.state.step))
     return restored.state, iterator
 

@@ -19,7 +19,6 @@ from ltpml_jax.data import augment, batches, sampler
 from ltpml_jax.data.batches import AugmentSpec, Batch, BatchPart, InOrder, LabelTable, RecordSource, TrainBatch
 from ltpml_jax.data.candidates import ClassLists
 from ltpml_jax.data.feed import Feed
-from ltpml_jax.data.records import example_message
 from ltpml_jax.data.sampler import EpochOrders
 from ltpml_jax.data.task import Task
 from ltpml_jax.methods.settings import Config
@@ -84,7 +83,7 @@ class _BatchIterator(grain.DatasetIterator):
         self._next = number
 
     def start_prefetch(self) -> None:
-        if self._reader is None and self._next < len(self._dataset.batches):
+        if self._reader is None:
             self._reader = self._dataset.starting_at(self._next)
             self._reader.start_prefetch()
 
@@ -172,7 +171,6 @@ def train_iterator(config: Config, task: Task, mesh: Mesh) -> Any:
         Subset(task.dataset.train.records, task.train), task.served, order, spec,
         _part(config, mesh, data.batch_size), seed=config.seed, workers=data.workers, threads=data.threads,
     )  # fmt: skip
-    example_message()  # imported before other threads read
     return iter(batches_of_run)
 
 

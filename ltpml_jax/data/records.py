@@ -42,7 +42,7 @@ class Records:
         if not 0 <= position < self.length:
             raise IndexError(f"{self!r} has no record {position}")
         # Not by TFDS's parser: it takes 130 us of the 1,300 that a 500x375 JPEG costs until it is in a batch.
-        stored = example_message().FromString(self._source[position]).features.feature
+        stored = _example().FromString(self._source[position]).features.feature
         labels = np.full(self.classes, LabelState.NEGATIVE, np.int8)
         for name, state in prepared.FIELDS.items():
             if name in stored:  # datasets of clean labels have no candidates, and none unknown
@@ -68,12 +68,11 @@ class Split:
 
 
 @functools.cache
-def example_message() -> Any:
+def _example() -> Any:
     """The tf.Example message: the fields of a record by name; TFDS has it, without TensorFlow.
 
-    While TFDS is imported, Python's import is another one for all threads: what they import meanwhile may be a module
-    that is not loaded yet. So call this before other threads read, where this one does anything beside. Of several that
-    read, one at a time imports it: TFDS imports its own parts on first use, and two could wait for each other forever.
+    One thread at a time imports it: TFDS imports its own parts on first use, and two reading threads that did so
+    together could wait for each other without end. Later records need neither the lock nor the import.
     """
     with _IMPORTING:
         from tensorflow_datasets.proto import tf_example_pb2

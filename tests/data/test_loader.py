@@ -116,17 +116,6 @@ def test_the_settings_of_resizing_see_the_same_crops_and_make_other_pixels():
     np.testing.assert_allclose(opencv[0]["image"].mean((1, 2, 3)), pillow[0]["image"].mean((1, 2, 3)), atol=10)
 
 
-def test_it_reads_ahead_only_where_batches_are_left(monkeypatch):
-    starts, plain = [], loader._Batches.starting_at
-    monkeypatch.setattr(loader._Batches, "starting_at", lambda self, batch: starts.append(batch) or plain(self, batch))
-    for left in (0, 1):
-        iterator = iter(reader())
-        iterator.set_state({"next_batch": 8 - left})
-        iterator.start_prefetch()
-        assert len(starts) == left == len(list(iterator))
-    assert starts == [7]
-
-
 def test_each_position_is_augmented_anew_and_every_seed_otherwise(expected):
     seen = [image for batch in expected for row, image in zip(batch["index"], batch["image"], strict=True) if row == 0]
     assert len(seen) > 2

@@ -1,7 +1,5 @@
 """The batches of a run."""
 
-import threading
-
 import cv2
 import jax
 import numpy as np
@@ -34,14 +32,6 @@ def test_training_batches_carry_the_served_labels_of_their_rows(task):
         assert batch["image"].shape == (256, 16, 16, 3)
         np.testing.assert_array_equal(batch["states"], task.served[batch["index"]])
     batches.close()
-
-
-def test_what_reading_threads_need_is_imported_before_them(task, monkeypatch):
-    """Another thread's import would fail beside that of TFDS."""
-    imported = []
-    monkeypatch.setattr(loader, "example_message", lambda: imported.append(threading.current_thread()))
-    loader.train_iterator(runs.config(), task, MESH).close()
-    assert imported == [threading.main_thread()]
 
 
 def test_training_images_are_those_of_the_training_rows():
