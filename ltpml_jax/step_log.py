@@ -108,13 +108,14 @@ def write_epoch(run: Experiment, records: MetricsLog, step: int, state: TrainSta
 
     Raises PreemptedError where SIGTERM comes during validation; nothing is written then.
     """
-    score, quality = validation_score(run, state), corrected_labels(run, state)
-    if run.method.beliefs:
-        records.histogram("soft_labels_of_candidates", label_quality.spread(run.method, state, run.task), step)
+    score, counts = validation_score(run, state), label_quality.measure(run.method, state, run.task)
+    if counts is not None:
+        records.histogram("soft_labels_of_candidates", counts.spread, step)
     if processes.is_first():
         epoch = (step - 1) // run.task.steps_per_epoch
         losses = records.epoch_losses(epoch)
         mean = float(np.mean(losses)) if losses else float("nan")
+        quality = corrected_labels(run, counts)
         known = {} if isinstance(quality, str) else quality
         records.write([{"step": step, "epoch": epoch, "epoch_loss": mean, checkpoints.SCORE: score} | known])
     return step if np.isnan(score) else score

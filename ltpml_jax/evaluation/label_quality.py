@@ -30,7 +30,8 @@ class Counts(NamedTuple):
     """Whole numbers, int64.
 
     true, false [bins]: true and false candidates by soft label; found [3]: hits, predicted, present; true_by_odds,
-    false_by_odds [bins]: as the first two, by x / (x + 1) with x = soft label * size of the set.
+    false_by_odds [bins]: as the first two, by x / (x + 1) with x = soft label * size of the set; spread [SHARES]:
+    candidates that are no known positives, by soft label in equal parts of [0, 1], whatever is true.
     """
 
     true: np.ndarray
@@ -38,28 +39,24 @@ class Counts(NamedTuple):
     found: np.ndarray
     true_by_odds: np.ndarray
     false_by_odds: np.ndarray
+    spread: np.ndarray
 
 
-def measure(method: Method, state: TrainState, task: Task) -> Scores:
-    """Quality of the pseudo labels of a state, whose tables may be sharded over processes; in percent."""
-    mine = Counts(*(np.zeros(size, np.int64) for size in (_BINS, _BINS, 3, _BINS, _BINS)))
+def measure(method: Method, state: TrainState, task: Task) -> Counts | None:
+    """Counts of the pseudo labels of a state, whose tables may be sharded over processes; None if it keeps none.
+
+    Where the dataset does not know its true labels, only `spread` has a meaning.
+    """
+    if method.beliefs is None:
+        return None
+    mine = Counts(*(np.zeros(size, np.int64) for size in (_BINS, _BINS, 3, _BINS, _BINS, SHARES)))
     for start, soft, hard in beliefs_by_block(method, state, len(task.train)):
         rows = slice(start, start + len(soft))
         truth = task.dataset.train.labels[task.train[rows]]
         found = count(soft, hard, np.asarray(truth), task.served[rows])
         mine = Counts(*(before + more for before, more in zip(mine, found, strict=True)))
         watchdog.beat(f"pseudo labels from image {start} on")
-    return scores(Counts(*map(processes.total, mine)))
-
-
-def spread(method: Method, state: TrainState, task: Task) -> np.ndarray:
-    """How many soft labels of candidates lie in each of SHARES equal parts of [0, 1], int64 [SHARES]."""
-    mine = np.zeros(SHARES, np.int64)
-    for start, soft, _ in beliefs_by_block(method, state, len(task.train)):
-        at = task.served[slice(start, start + len(soft))] == LabelState.CANDIDATE
-        mine += np.histogram(soft[at], SHARES, (0, 1))[0]
-        watchdog.beat(f"soft labels from image {start} on")
-    return processes.total(mine)
+    return Counts(*map(processes.total, mine))
 
 
 def beliefs_by_block(method: Method, state: TrainState, images: int):
@@ -83,7 +80,8 @@ def count(soft: np.ndarray, hard: np.ndarray, truth: np.ndarray, candidates: np.
     odds = soft * listed(candidates).sum(1, keepdims=True)
     found = np.array([(true & predicted).sum(), predicted.sum(), true.sum()], np.int64)
     plain, by_odds = (binned(values, at & true, at & ~true) for values in (soft, odds / (odds + 1)))
-    return Counts(plain[0], plain[1], found, by_odds[0], by_odds[1])
+    spread = np.histogram(soft[candidates == LabelState.CANDIDATE], SHARES, (0, 1))[0]
+    return Counts(plain[0], plain[1], found, by_odds[0], by_odds[1], spread)
 
 
 def binned(values: np.ndarray, *masks: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -118,7 +118,8 @@ def assess(run: Experiment, manager: ocp.CheckpointManager) -> Outcome:
             found.scores[row], found.precision[row], left_out = judge(run, logits)
             found = found._replace(left_out=left_out)
         if which == "last":
-            found = found._replace(quality=corrected_labels(run, state), outputs=outputs)
+            counts = label_quality.measure(run.method, state, run.task)
+            found = found._replace(quality=corrected_labels(run, counts), outputs=outputs)
             thresholds, images = choose_thresholds(run, state)
             found = found._replace(thresholds=thresholds, images=images)
     return found
@@ -150,14 +151,11 @@ def judge(run: Experiment, logits: np.ndarray) -> tuple[Scores, np.ndarray, int]
     return scores(logits, labels, dataset.groups), average_precision(logits, labels), int((~read).sum())
 
 
-def corrected_labels(run: Experiment, state: TrainState) -> Scores | str:
-    """Quality of the method's pseudo labels on the training images, or why there is none."""
-    truth = run.task.dataset.train.labels
-    if run.method.beliefs is None:
+def corrected_labels(run: Experiment, counts: label_quality.Counts | None) -> Scores | str:
+    """Quality of the method's pseudo labels on the training images, in percent, or why there is none."""
+    if counts is None:
         return NO_LABELS
-    if not is_clean(truth):
-        return NO_TRUTH
-    return label_quality.measure(run.method, state, run.task)
+    return label_quality.scores(counts) if is_clean(run.task.dataset.train.labels) else NO_TRUTH
 
 
 def notes(run: Experiment, outcome: Outcome) -> list[str]:

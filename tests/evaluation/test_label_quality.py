@@ -74,8 +74,9 @@ def test_soft_labels_of_candidates_in_equal_parts(monkeypatch):
     soft = np.array([[0.0, 0.019, 0.5], [1.0, 0.99, 0.3]])
     blocks = [(0, soft[:1], soft[:1]), (1, soft[1:], soft[1:])]
     monkeypatch.setattr(label_quality, "beliefs_by_block", lambda *_: blocks)
-    task = SimpleNamespace(served=np.array([[2, 2, 0], [2, 2, 1]]), train=np.arange(2))
-    counts = label_quality.spread(None, None, task)  # pyright: ignore
+    dataset = SimpleNamespace(train=SimpleNamespace(labels=np.zeros((2, 3))))
+    task = SimpleNamespace(served=np.array([[2, 2, 0], [2, 2, 1]]), train=np.arange(2), dataset=dataset)
+    counts = label_quality.measure(SimpleNamespace(beliefs=True), None, task).spread  # pyright: ignore
     assert {part: count for part, count in enumerate(counts.tolist()) if count} == {0: 2, label_quality.SHARES - 1: 2}
 
 
