@@ -13,7 +13,7 @@ def begin() -> None:
     """Ctrl-C is one line from here on, and garbage is looked for only after STAYING objects.
 
     What is imported and traced stays. To look through it every 700 objects, as Python does unless it is asked not to,
-    is a tenth of the time to the first step.
+    is a twentieth of the time to the first step.
     """
     signal.signal(signal.SIGINT, preemption.end_at_once)
     usual = gc.get_threshold()
