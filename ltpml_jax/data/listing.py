@@ -17,6 +17,11 @@ class ListedSplit:
     paths: list[str]
     states: np.ndarray
 
+    def rows(self, kept: np.ndarray) -> "ListedSplit":
+        """The images at rows int64 [K], which ascend."""
+        ids, paths = [self.ids[row] for row in kept], [self.paths[row] for row in kept]
+        return ListedSplit(ids, paths, self.states[kept])
+
 
 @dataclass(frozen=True)
 class Listing:

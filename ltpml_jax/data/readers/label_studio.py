@@ -17,8 +17,7 @@ import numpy as np
 
 from ltpml_jax.data.labels import LabelState
 from ltpml_jax.data.listing import ListedSplit, Listing
-from ltpml_jax.data.readers import common
-from ltpml_jax.data.readers.tables import merge_annotators
+from ltpml_jax.data.readers import annotators, common
 from ltpml_jax.errors import UserError
 
 FLAG = "--label_studio"
@@ -54,10 +53,10 @@ def read_export(path: str, images: str, unlisted: str | None) -> Listing:
             judged.append(states)
     numbered = [f"Task {number} of {path}" for number, _, _ in done]
     paths = common.image_paths(images, places, numbered.__getitem__)
-    states = merge_annotators(np.array(rows), np.stack(judged))
+    splits = {"train": ListedSplit(ids, paths, annotators.merge(np.array(rows), np.stack(judged)))}
     left_out = len(tasks) - len(done)
     notes = [f"{left_out} tasks have no annotation and are left out."] if left_out else []
-    return common.checked(Listing(class_names, {"train": ListedSplit(ids, paths, states)}, notes=notes), path)
+    return common.checked(Listing(class_names, splits, notes=notes), path)
 
 
 def _tasks(path: str) -> list[dict[str, Any]]:

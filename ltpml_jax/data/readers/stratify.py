@@ -13,7 +13,7 @@ import numpy as np
 
 from ltpml_jax.data import streams
 from ltpml_jax.data.labels import LabelState
-from ltpml_jax.data.listing import ListedSplit, Listing
+from ltpml_jax.data.listing import Listing
 from ltpml_jax.data.streams import Purpose
 from ltpml_jax.errors import UserError
 from ltpml_jax.methods.label_states import listed
@@ -38,7 +38,7 @@ def split(listing: Listing, test_share: float, validation_share: float, seed: in
     if kept < 1:
         raise UserError("--test_share and --validation_share leave no image to train on; lower them.")
     homes = assign(source.states, [kept, *sizes.values()], seed)
-    splits = {name: _rows(source, homes == number) for number, name in enumerate(["train", *sizes])}
+    splits = {name: source.rows(np.flatnonzero(homes == number)) for number, name in enumerate(["train", *sizes])}
     empty = [name for name in sizes if not splits[name].ids]
     if empty:
         raise UserError(f"Every image is the last one of some class: none is left for {empty[0]}; list more images.")
@@ -57,11 +57,6 @@ def _size(listing: Listing, name: str, share: float) -> int:
     if round(images * share) == 0:
         raise UserError(f"--{name}_share of {share} takes none of {images} images; raise it.")
     return round(images * share)
-
-
-def _rows(source: ListedSplit, kept: np.ndarray) -> ListedSplit:
-    rows = np.flatnonzero(kept)
-    return ListedSplit([source.ids[row] for row in rows], [source.paths[row] for row in rows], source.states[rows])
 
 
 def assign(states: np.ndarray, sizes: list[int], seed: int) -> np.ndarray:

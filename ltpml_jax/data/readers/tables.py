@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from ltpml_jax.data.labels import LabelState
 from ltpml_jax.data.listing import ListedSplit, Listing
-from ltpml_jax.data.readers import common, text_table
+from ltpml_jax.data.readers import annotators, common, text_table
 from ltpml_jax.data.readers.list_columns import COLUMNS, fill, read_lists
 from ltpml_jax.data.readers.text_table import Table
 from ltpml_jax.errors import UserError, nearest
@@ -159,14 +159,12 @@ def widened(table: Table, unlisted: str | None, minus_one: str | None) -> tuple[
 
 
 def _splits(table: Table, images: str, states: np.ndarray) -> dict[str, ListedSplit]:
-    paths = np.array(_paths(table, images), object)
-    ids = np.array(table.text("id" if "id" in table.columns else "path").to_pylist(), object)
-    homes = _homes(table)
+    ids = table.text("id" if "id" in table.columns else "path").to_pylist()
+    whole, homes = ListedSplit(ids, _paths(table, images), states), _homes(table)
     if "annotator" in table.columns:
-        first, states = _merge(table, paths, states)
-        paths, ids, homes = paths[first], ids[first], homes[first]
-    rows = {name: np.flatnonzero(homes == number) for number, name in enumerate(common.SPLITS)}
-    return {name: ListedSplit(list(ids[kept]), list(paths[kept]), states[kept]) for name, kept in rows.items()}
+        first, whole = _merge(table, whole)
+        homes = homes[first]
+    return {name: whole.rows(np.flatnonzero(homes == number)) for number, name in enumerate(common.SPLITS)}
 
 
 def _paths(table: Table, images: str) -> list[str]:
@@ -192,9 +190,9 @@ def _homes(table: Table) -> np.ndarray:
     return np.array([common.SPLITS.index(value) for value in values])[cells.indices]
 
 
-def _merge(table: Table, paths: np.ndarray, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The first row int64 [M] of each image, in the file's order, and the labels of its annotators, int8 [M, C]."""
-    images = pa.array(paths).dictionary_encode().indices.to_numpy().astype(np.int64)
+def _merge(table: Table, judged: ListedSplit) -> tuple[np.ndarray, ListedSplit]:
+    """The first row int64 [M] of each image, in the file's order, and the images with what their annotators say."""
+    images = pa.array(judged.paths).dictionary_encode().indices.to_numpy().astype(np.int64)
     _, first = np.unique(images, return_index=True)
     _check_alike(table, images)
     who = _codes(table, "annotator")
@@ -202,8 +200,8 @@ def _merge(table: Table, paths: np.ndarray, states: np.ndarray) -> tuple[np.ndar
     _, once = np.unique(pairs, return_index=True)
     if len(once) < len(pairs):
         row = int(np.setdiff1d(np.arange(len(pairs)), once)[0])
-        raise UserError(f"{table.place(row)} is the second by its annotator for {paths[row]}; keep one.")
-    return first, merge_annotators(images, states)
+        raise UserError(f"{table.place(row)} is the second by its annotator for {judged.paths[row]}; keep one.")
+    return first, replace(judged.rows(first), states=annotators.merge(images, judged.states))
 
 
 def _check_alike(table: Table, images: np.ndarray) -> None:
@@ -221,20 +219,3 @@ def _check_alike(table: Table, images: np.ndarray) -> None:
 def _codes(table: Table, column: str) -> np.ndarray:
     """One number int64 [N] for each different text of a column."""
     return table.text(column).dictionary_encode().indices.to_numpy().astype(np.int64)
-
-
-# Evidence as bits, so that "or" joins judgements: 1 for absent, 2 for present.
-_EVIDENCE = np.empty(4, np.uint8)
-_EVIDENCE[[LabelState.UNKNOWN, LabelState.NEGATIVE, LabelState.POSITIVE, LabelState.CANDIDATE]] = 0, 1, 2, 3
-_STATE = np.argsort(_EVIDENCE).astype(np.int8)
-
-
-def merge_annotators(images: np.ndarray, states: np.ndarray) -> np.ndarray:
-    """Labels int8 [M, C] of M images from judgements int8 [N, C] of images int [N], each of 0 .. M-1 at least once.
-
-    A class is positive (negative) if all who judged it agree on that, unknown if none did, and a candidate
-    otherwise: where two disagree, or one was not sure. The order of the judgements makes no difference.
-    """
-    order = np.argsort(images, kind="stable")
-    starts = np.searchsorted(images[order], np.arange(images.max() + 1))
-    return _STATE[np.bitwise_or.reduceat(_EVIDENCE[states[order]], starts, axis=0)]

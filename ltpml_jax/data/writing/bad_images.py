@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ltpml_jax.data.labels import class_counts
-from ltpml_jax.data.listing import ListedSplit, Listing
+from ltpml_jax.data.listing import Listing
 from ltpml_jax.data.locations import File
 from ltpml_jax.data.writing import checks
 from ltpml_jax.data.writing.shards import Fault
@@ -58,11 +58,10 @@ def without(
     splits, rest = {}, {}
     for name, split in listing.splits.items():
         bad = {fault.row for fault in faults.get(name, [])}
-        kept = [row for row in range(len(split.ids)) if row not in bad]
-        if not kept:
+        kept = np.setdiff1d(np.arange(len(split.ids)), sorted(bad))
+        if not len(kept):
             raise UserError(f"No image of the split {name} can be used; check --images.")
-        ids, paths = [split.ids[row] for row in kept], [split.paths[row] for row in kept]
-        splits[name] = ListedSplit(ids, paths, split.states[kept])
+        splits[name] = split.rows(kept)
         rest[name] = [files[name][row] for row in kept]
     return dataclasses.replace(listing, splits=splits), rest
 

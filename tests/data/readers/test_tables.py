@@ -98,19 +98,6 @@ def test_annotators_agree_disagree_or_do_not_look(tmp_path):
     assert states_of(listing) == [[YES, NO, MAYBE, MAYBE, YES, UNKNOWN], [NO] * 6]
 
 
-def test_the_order_of_annotators_makes_no_difference():
-    generator = np.random.default_rng(0)
-    states = generator.integers(0, 4, (60, 5)).astype(np.int8)
-    images = np.repeat(np.arange(20), 3)
-    merged = tables.merge_annotators(images, states)
-    order = generator.permutation(60)
-    np.testing.assert_array_equal(tables.merge_annotators(images[order], states[order]), merged)
-    for image in range(20):
-        for number in range(5):
-            judged = set(states[images == image, number].tolist()) - {UNKNOWN}
-            assert merged[image, number] == (judged.pop() if len(judged) == 1 else MAYBE if judged else UNKNOWN)
-
-
 def test_parquet_has_lists_numbers_truth_values_and_categories(tmp_path):
     listing = read_parquet(
         tmp_path, {"path": ["a", "b"], "labels": [["x y", "ü;"], None], "negative": [[], ["x y", "ü;"]]}
