@@ -25,7 +25,7 @@ class Listed(NamedTuple):
 
     rank: in its list; candidates: size of the image's candidate set; distrust: of known labels only; path: of the
     image below the audit's folder. soft_label and candidates are None where the method keeps no table, or where the
-    image did not train.
+    image did not train. said_present, said_absent: how many annotators say so, where they disagree.
     """
 
     rank: int
@@ -46,6 +46,8 @@ class Listed(NamedTuple):
     reason: str
     out_of_sample: bool
     step: int
+    said_present: int | None
+    said_absent: int | None
     row: int  # of the split; not written
     column: int  # the class's number; not written
 
@@ -60,26 +62,31 @@ def listed_entries(evidence: Evidence, belief: np.ndarray, top: int, per_class: 
     belief float [N, C]. ids and paths are empty: `named` fills them in.
     """
     groups = ranking.group_numbers(evidence.groups, len(evidence.class_names))
+    said = {(row, column): (present, absent) for row, column, present, absent in evidence.disagreements.tolist()}
     found = []
     for name in ranking.LISTS:
         whole = ranking.order(name, evidence.given, belief, evidence.score, groups)
         for place in zip(*(part.tolist() for part in ranking.first(whole, top, per_class)), strict=True):
-            found.append(_entry(evidence, belief, name, place))
+            found.append(_entry(evidence, belief, name, place, said.get(place[:2])))
     return found
 
 
-def _entry(evidence: Evidence, belief: np.ndarray, name: str, place: tuple[int, ...]) -> Listed:
+def _entry(
+    evidence: Evidence, belief: np.ndarray, name: str, place: tuple[int, ...], said: tuple[int, int] | None
+) -> Listed:
     row, column, rank, in_class, in_group = place
     given, value = LabelState(int(evidence.given[row, column])), float(belief[row, column])
     soft = None if evidence.soft is None else float(evidence.soft[row, column])
     known = soft is not None and np.isfinite(soft)
     group = next((group for group in GROUPS if evidence.groups[group][column]), "")
+    present, absent = said if said and given == LabelState.CANDIDATE else (None, None)
+    reason = ranking.reason(name, given) if present is None else ranking.DISPUTED
     wrong = ranking.distrust(np.array(value), np.array(given)).item()
     return Listed(
         rank, in_class, in_group, SPLIT, "", "", evidence.class_names[column], group, given.name.lower(),
         soft if known else None, int(evidence.size[row]) if known else None, float(evidence.score[row, column]),
-        value, None if np.isnan(wrong) else wrong, ranking.suggestion(name, given, value), ranking.reason(name, given),
-        bool(evidence.out_of_sample[row]), int(evidence.step[row]), row, column,
+        value, None if np.isnan(wrong) else wrong, ranking.suggestion(name, given, value), reason,
+        bool(evidence.out_of_sample[row]), int(evidence.step[row]), present, absent, row, column,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from ltpml_jax.data import loader
+from ltpml_jax.data import loader, prepared
 from ltpml_jax.data.candidates import UNKNOWN_AS
 from ltpml_jax.data.labels import LabelState
 from ltpml_jax.data.records import Records
@@ -43,7 +43,7 @@ class Evidence(NamedTuple):
     there is none, None without any; size int64 [N]: classes in the image's candidate set, as training saw it;
     out_of_sample bool [N]; step int64 [N]: of the checkpoint behind the score (the latest of several); flip_rate: the
     estimated P(candidate | absent), 0 where nothing is a candidate; drawn: where the run drew the labels, in words, ""
-    where they are those of the dataset; record: for summary.json.
+    where they are those of the dataset; record: for summary.json; disagreements: of listing.ListedSplit.
     """
 
     class_names: tuple[str, ...]
@@ -58,6 +58,7 @@ class Evidence(NamedTuple):
     flip_rate: float
     drawn: str
     record: dict[str, Any]
+    disagreements: np.ndarray
 
 
 def collect(workdirs: Sequence[Path], data_dir: str = "") -> Evidence:
@@ -90,6 +91,7 @@ def collect(workdirs: Sequence[Path], data_dir: str = "") -> Evidence:
     return Evidence(
         dataset.class_names, dataset.groups, dataset.train.records, given, score, soft, sizes,
         out_of_sample, step, float(np.mean(rates)), drawn_by(first, given), record,
+        prepared.disagreements(dataset.train.records.folder, "train", given.shape),
     )  # fmt: skip
 
 

@@ -18,12 +18,14 @@ from ltpml_jax.audit.pictures import Picture
 
 # A state as corrections.csv and `prepare --csv` write it.
 SYMBOLS = {"positive": "1", "negative": "0", "candidate": "?", "unknown": ""}
+WORDS = {"positive": "present", "negative": "absent"}
 SENTENCES = {
     "positive_unlikely": "labelled as present, but probably absent",
     "missing_positive": "labelled as absent, but perhaps present",
     "candidate_false": "a candidate that is probably absent",
     "candidate_true": "a candidate that is probably present",
     "unknown_true": "not annotated, and probably present",
+    "annotators_disagree": "annotators disagree",
 }
 
 
@@ -106,9 +108,11 @@ def line(one: Listed) -> str:
     soft = "" if one.soft_label is None else f", soft label {one.soft_label:.3f} in a set of {one.candidates}"
     numbers = f"P(present) {one.belief:.3f}, score {one.score:.3f}{soft}, rank {one.rank}"
     where = "" if one.out_of_sample else ", in-sample"
+    said = "" if one.said_present is None else f" ({one.said_present} say present, {one.said_absent} absent)"
+    probably = f", probably {WORDS[one.suggest]}" if said and one.suggest else ""
     return (
         f'<li tabindex="0" data-class="{escape(one.class_)}" data-group="{escape(one.group)}" '
         f'data-reason="{one.reason}" data-was="{SYMBOLS[one.given]}"><b><bdi>{escape(one.class_)}</bdi></b> '
-        f'<span class="given">{one.given}</span> {SENTENCES[one.reason]} '
+        f'<span class="given">{one.given}</span> {SENTENCES[one.reason]}{said}{probably} '
         f"<small>{numbers}{where}</small> <output></output></li>"
     )

@@ -15,6 +15,7 @@ LISTS: dict[str, tuple[tuple[LabelState, ...], bool]] = {
     "candidate_true": ((LabelState.CANDIDATE,), True),
     "unknown_true": ((LabelState.UNKNOWN,), True),
 }
+DISPUTED = "annotators_disagree"  # the reason of a candidate of either list that is one because of that
 EVEN = 0.5  # a belief beyond which the opposite of a label is suggested
 
 

@@ -1,9 +1,10 @@
 """A prepared dataset on disk, and opening it without TFDS.
 
-OUT/lt_pml/NAME/1.0.0/ is a TFDS dataset of ArrayRecord shards, which TFDS opens without this package, and three kinds
+OUT/lt_pml/NAME/1.0.0/ is a TFDS dataset of ArrayRecord shards, which TFDS opens without this package, and four kinds
 of files more: lt_pml.json (classes, groups, counts, skipped images, how it was made), labels-SPLIT.npy (int8 [N, C] of
-labels.LabelState) and cooccurrence.npy (int64 [C, C]: training images in which both classes are positive). The folder
-of an embedded dataset, OUT/NAME/1.0.0/, has the same files.
+labels.LabelState), cooccurrence.npy (int64 [C, C]: training images in which both classes are positive) and, where
+annotators disagree, disagreements-SPLIT.npy (listing.ListedSplit has the form). The folder of an embedded dataset,
+OUT/NAME/1.0.0/, has the same files.
 """
 
 import hashlib
@@ -58,6 +59,11 @@ def folder_of(name: str, data_dir: epath.PathLike) -> epath.Path:
 def labels_file(split: str) -> str:
     """The name of the file with the label states of a split."""
     return f"labels-{split}.npy"
+
+
+def disagreements_file(split: str) -> str:
+    """The name of the file with the labels of a split on which annotators disagree."""
+    return f"disagreements-{split}.npy"
 
 
 def shards(folder: epath.PathLike, split: str) -> list[Path]:
@@ -119,6 +125,25 @@ def _open(folder: epath.Path, metadata: dict[str, Any]) -> Prepared:
             raise ValueError(f"{labels_file(split)} holds what is no state of a label")
     groups = {group: np.isin(np.arange(len(names)), metadata["groups"][group]) for group in GROUPS}
     return Prepared(folder, names, groups, states, metadata)
+
+
+def disagreements(folder: epath.PathLike, split: str, shape: tuple[int, int]) -> np.ndarray:
+    """On which labels of a split, [N, C] by `shape`, annotators disagree: int64 [D, 4] of listing.ListedSplit.
+
+    Raises UserError where the file is damaged; no file is no disagreement.
+    """
+    file = epath.Path(folder) / disagreements_file(split)
+    if not file.exists():
+        return np.zeros((0, 4), np.int64)
+    try:
+        found = np.load(file)
+        if found.dtype != np.int64 or found.ndim != 2 or found.shape[1] != 4:
+            raise ValueError(f"{file.name} is {found.dtype} {found.shape}, not int64 (D, 4)")
+        if (found < [0, 0, 1, 1]).any() or (found[:, :2] >= shape).any():
+            raise ValueError(f"{file.name} names what is no label of the split")
+    except Exception as error:  # see open_folder
+        raise UserError(_damaged(epath.Path(folder), str(error) or type(error).__name__, _REMEDY)) from error
+    return found
 
 
 def cached(folder: epath.Path, metadata: dict[str, Any]) -> epath.Path:

@@ -19,7 +19,7 @@ def made(n: int = 4000, classes: int = 6, q: float = 0.3, seed: int = 0) -> tupl
     groups = dict.fromkeys(("head", "medium", "tail"), np.zeros(classes, bool))
     empty = np.zeros(n, bool)
     size = listed(given).sum(1)
-    return Evidence((), groups, None, given, score, None, size, ~empty, empty * 0, q, "", {}), truth  # pyright: ignore
+    return Evidence((), groups, None, given, score, None, size, ~empty, empty * 0, q, "", {}, empty), truth  # pyright: ignore
 
 
 def test_the_odds_of_a_share_by_hand():

@@ -12,6 +12,7 @@ from tests.helpers import evidences
 COLUMNS = [
     *("rank", "rank_in_class", "rank_in_group", "split", "id", "path", "class", "group", "given", "soft_label"),
     *("candidates", "score", "belief", "distrust", "suggest", "reason", "out_of_sample", "step"),
+    *("said_present", "said_absent"),
 ]
 
 
@@ -32,8 +33,15 @@ def test_a_row_an_entry_with_its_numbers(tmp_path):
     assert top["distrust"] == top["belief"] == round(float(found.score[0, 1]), 6)
     assert top["soft_label"] is None and top["candidates"] is None and not top["out_of_sample"]
     assert {row["reason"] for row in table.to_pylist()} == {
-        "positive_unlikely", "missing_positive", "candidate_false", "candidate_true", "unknown_true"
+        "positive_unlikely", "missing_positive", "candidate_false", "candidate_true", "unknown_true",
+        "annotators_disagree",
     }  # fmt: skip
+    said = [(row["said_present"], row["said_absent"]) for row in table.to_pylist()]
+    disputed = [row for row, counts in zip(table.to_pylist(), said, strict=True) if counts == (2, 1)]
+    assert [(row["id"], row["class"], row["reason"]) for row in disputed] == [
+        ("id 1", evidences.HOSTILE[0], "annotators_disagree")
+    ]
+    assert said.count((None, None)) == len(said) - 1
     assert all((row["distrust"] is None) == (row["given"] in ("candidate", "unknown")) for row in table.to_pylist())
     assert [row["out_of_sample"] for row in table.to_pylist()] == [one.row == 3 for one in listed]
 

@@ -54,6 +54,12 @@ def parsed(html: str) -> Seen:
     return seen
 
 
+def test_a_disagreement_is_spelled_out_with_its_numbers(html):
+    text = "".join(parsed(html).text)
+    assert text.count("annotators disagree (2 say present, 1 absent), probably present") == 1
+    assert text.count("annotators disagree") == 1
+
+
 def test_a_card_an_image_and_each_image_once(html):
     seen = parsed(html)
     cards = [one for one in seen.all("section") if one["class"] == "card"]

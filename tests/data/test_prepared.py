@@ -1,5 +1,6 @@
 """Opening prepared datasets: by TFDS alone, on another machine, and damaged ones with one sentence."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -181,3 +182,34 @@ def test_images_live_on_other_machines_too(bucket, listing, tmp_path):
     there = ListedSplit(split.ids, paths, split.states)
     writer.write("far", Listing(listing.class_names, {"train": there, "test": there}), tmp_path, jobs=1)
     assert datasets.load("far", str(tmp_path)).test.records[1]["image"] == epath.Path(split.paths[1]).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        np.zeros((1, 4), np.int32),
+        np.ones((1, 3), np.int64),
+        np.array([[4, 0, 1, 1]]),
+        np.array([[0, 2, 1, 1]]),
+        np.array([[0, 0, 1, 0]]),
+        np.array([{}], object),
+    ],
+)
+def test_disagreements_of_another_form_are_damage(out, content):
+    folder = prepared.folder_of("my-data", out)
+    np.save(folder / "disagreements-train.npy", content, allow_pickle=True)
+    with pytest.raises(UserError, match="is damaged .*; delete that folder and prepare it again"):
+        prepared.disagreements(folder, "train", (4, 2))
+    assert prepared.disagreements(folder, "test", (4, 2)).shape == (0, 4)
+
+
+def test_who_disagrees_decides_whether_it_is_the_same_dataset(listing, tmp_path):
+    said = [
+        dataclasses.replace(listing.splits["train"], disagreements=np.array([[1, 1, *who]])) for who in ([1, 2], [2, 1])
+    ]
+    first, other = (dataclasses.replace(listing, splits={**listing.splits, "train": split}) for split in said)
+    writer.write("votes", first, tmp_path, jobs=1)
+    assert prepared.disagreements(prepared.folder_of("votes", tmp_path), "train", (4, 2)).tolist() == [[1, 1, 1, 2]]
+    assert writer.write("votes", first, tmp_path, jobs=1).was_there
+    with pytest.raises(UserError, match="holds another dataset"):
+        writer.write("votes", other, tmp_path, jobs=1)

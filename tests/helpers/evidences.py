@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from ltpml_jax.audit.evidence import Evidence
+from ltpml_jax.data import prepared
 from ltpml_jax.data.listing import ListedSplit, Listing
 from ltpml_jax.data.records import Records
 from ltpml_jax.data.writing import writer
@@ -19,6 +20,7 @@ HOSTILE = (
     "\U0001f98a, fox\u2028line",
     "a;b|c",
 )
+DISAGREEMENTS = np.array([[1, 0, 2, 1]])  # two of three say of the second image that it shows the first class
 STATES = np.array(
     [
         [YES, NO, MAYBE, UNKNOWN, NO, YES],
@@ -41,7 +43,8 @@ def dataset(folder: Path, name: str = "mine", names: tuple[str, ...] = HOSTILE) 
             pixels = np.full((12 + number, 20, 3), 40 * number, np.uint8)
             assert cv2.imwrite(files[-1], pixels)
         states = STATES if split == "train" else np.zeros((2, 6), int)
-        splits[split] = ListedSplit(ids, files, states[:, : len(names)].astype(np.int8))
+        said = DISAGREEMENTS if split == "train" else DISAGREEMENTS[:0]
+        splits[split] = ListedSplit(ids, files, states[:, : len(names)].astype(np.int8), said)
     writer.write(name, Listing(names, splits), folder / "data", jobs=1)
     return folder / "data"
 
@@ -56,4 +59,5 @@ def evidence(data: Path, name: str = "mine", names: tuple[str, ...] = HOSTILE) -
         names, groups, Records(name, str(folder), "train", 4, len(names)), given, score, None,
         ((given == 1) | (given == 2)).sum(1), np.array([False, False, False, True]), np.full(4, 10), 0.0, "",
         {"dataset": name, "candidates_sha256": "ab", "method": "bce", "workdirs": ["A"], "seeds": [0], "steps": [10]},
+        prepared.disagreements(folder, "train", given.shape),
     )  # fmt: skip

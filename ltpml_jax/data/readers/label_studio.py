@@ -53,10 +53,11 @@ def read_export(path: str, images: str, unlisted: str | None) -> Listing:
             judged.append(states)
     numbered = [f"Task {number} of {path}" for number, _, _ in done]
     paths = common.image_paths(images, places, numbered.__getitem__)
-    splits = {"train": ListedSplit(ids, paths, annotators.merge(np.array(rows), np.stack(judged)))}
+    said = np.array(rows), np.stack(judged)
+    splits = {"train": ListedSplit(ids, paths, annotators.merge(*said), annotators.disagreements(*said))}
     left_out = len(tasks) - len(done)
     notes = [f"{left_out} tasks have no annotation and are left out."] if left_out else []
-    return common.checked(Listing(class_names, splits, notes=notes), path)
+    return common.checked(Listing(class_names, splits, notes=[*notes, *annotators.notes(splits)]), path)
 
 
 def _tasks(path: str) -> list[dict[str, Any]]:

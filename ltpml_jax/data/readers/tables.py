@@ -62,7 +62,9 @@ def read_table(path: str, images: str, unlisted: str | None = None, minus_one: s
         notes = []
     else:
         class_names, states, notes = _labels(table, unlisted, minus_one)
-    return common.checked(Listing(class_names, _splits(table, images, states), notes=[*taken, *notes]), path)
+    splits = _splits(table, images, states)
+    notes = [*taken, *notes, *annotators.notes(splits)]
+    return common.checked(Listing(class_names, splits, notes=notes), path)
 
 
 def with_path(table: Table) -> tuple[Table, list[str]]:
@@ -201,7 +203,8 @@ def _merge(table: Table, judged: ListedSplit) -> tuple[np.ndarray, ListedSplit]:
     if len(once) < len(pairs):
         row = int(np.setdiff1d(np.arange(len(pairs)), once)[0])
         raise UserError(f"{table.place(row)} is the second by its annotator for {judged.paths[row]}; keep one.")
-    return first, replace(judged.rows(first), states=annotators.merge(images, judged.states))
+    merged, found = annotators.merge(images, judged.states), annotators.disagreements(images, judged.states)
+    return first, replace(judged.rows(first), states=merged, disagreements=found)
 
 
 def _check_alike(table: Table, images: np.ndarray) -> None:

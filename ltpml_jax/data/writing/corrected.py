@@ -14,6 +14,7 @@ from etils import epath
 from ltpml_jax.data import datasets, prepared
 from ltpml_jax.data.datasets import Dataset
 from ltpml_jax.data.digits_mlt import EMBEDDED
+from ltpml_jax.data.labels import LabelState
 from ltpml_jax.data.listing import ListedSplit, Listing
 from ltpml_jax.data.locations import is_remote, measure
 from ltpml_jax.data.readers import common, corrections
@@ -53,8 +54,15 @@ def write(name: str, source: str, file: str, out: epath.PathLike, overwrite: boo
         "corrections": record(file, source, table.content, changes),
     }
     groups = dataset.groups if before["groups_from"] == "the source" else None
-    listed = {part: ListedSplit(ids[part], [], changes.states[part]) for part in splits}
+    listed = {part: _listed(split, ids[part], part, changes.states[part]) for part, split in splits.items()}
     return _publish(Listing(dataset.class_names, listed, groups), dataset, splits, more, out, overwrite)
+
+
+def _listed(split: Split, ids: list[str], part: str, states: np.ndarray) -> ListedSplit:
+    """A split with its new labels int8 [N, C]; those that are decided are not disputed any more."""
+    found = prepared.disagreements(split.records.folder, part, states.shape)
+    open_ = states[found[:, 0], found[:, 1]] == LabelState.CANDIDATE
+    return ListedSplit(ids, [], states, found[open_])
 
 
 def plan(name: str, source: str, ids: Mapping[str, list[str]], changes: Changes) -> str:

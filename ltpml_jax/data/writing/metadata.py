@@ -22,6 +22,8 @@ def write(folder: Path, listing: Listing, more: dict[str, Any]) -> dict[str, Any
     unfinished.unlink(missing_ok=True)  # of a run that was killed
     for split, listed in listing.splits.items():
         np.save(folder / prepared.labels_file(split), listed.states.astype(np.int8))
+        if len(listed.disagreements):
+            np.save(folder / prepared.disagreements_file(split), listed.disagreements)
     np.save(folder / prepared.COOCCURRENCE, cooccurrence(listing.splits["train"].states))
     metadata = {
         "format": prepared.FORMAT,

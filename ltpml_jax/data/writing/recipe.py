@@ -35,7 +35,7 @@ def check_splits(listing: Listing) -> None:
 
 
 def digest(name: str, listing: Listing, files: dict[str, list[File]]) -> str:
-    """A sha256 of what a dataset is made of: ids, labels, classes, groups and the sizes of its images."""
+    """A sha256 of what a dataset is made of: ids, labels, what is disputed, classes, groups, sizes of images."""
     groups = {group: mask.tolist() for group, mask in (listing.groups or {}).items()}
     split_ids = {split: listed.ids for split, listed in listing.splits.items()}
     sizes = {split: [file.size for file in found] for split, found in files.items()}
@@ -43,4 +43,5 @@ def digest(name: str, listing: Listing, files: dict[str, list[File]]) -> str:
     whole = hashlib.sha256(content.encode())
     for listed in listing.splits.values():
         whole.update(listed.states.astype(np.int8).tobytes())
+        whole.update(listed.disagreements.tobytes())
     return whole.hexdigest()

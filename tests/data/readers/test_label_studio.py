@@ -44,7 +44,9 @@ def test_annotations_become_states(tmp_path, unlisted, rest):
     assert found.paths == ["/photos/a b.jpg", "/photos/c.jpg", "/abs/d.jpg"]
     disagree = MAYBE if rest == NO else YES  # who does not know does not disagree
     np.testing.assert_array_equal(found.states, [[YES, YES], [disagree, YES], [rest, rest]])
-    assert listing.notes == ["1 tasks have no annotation and are left out."]
+    said, notes = ([[1, 0, 1, 1]], ["Annotators disagree on labels: 1, of images: 1."]) if rest == NO else ([], [])
+    assert found.disagreements.tolist() == said
+    assert listing.notes == ["1 tasks have no annotation and are left out.", *notes]
 
 
 def test_the_small_form(tmp_path):

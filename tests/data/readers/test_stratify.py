@@ -45,6 +45,19 @@ def test_splits_are_disjoint_complete_in_order_and_of_the_size_asked_for():
     ]
 
 
+def test_what_annotators_disagree_on_goes_with_its_images():
+    states = _long_tailed(50, 4)
+    said = np.column_stack([np.arange(0, 50, 3), np.arange(17) % 4, np.full((17, 2), 1)])
+    train = ListedSplit([f"{row}" for row in range(50)], [f"/{row}.jpg" for row in range(50)], states, said)
+    listing = stratify.split(
+        Listing(("a", "b", "c", "d"), {"train": train}), test_share=0.3, validation_share=0, seed=1
+    )
+    found = [
+        [int(split.ids[row]), *rest] for split in listing.splits.values() for row, *rest in split.disagreements.tolist()
+    ]
+    assert sorted(found) == said.tolist() and len(listing.splits["test"].disagreements)
+
+
 def test_every_class_has_its_share_within_one_image_where_random_splits_are_far_off():
     states = _long_tailed(5000, 40)
     wanted = 0.2 * states.sum(0)

@@ -51,6 +51,17 @@ def test_states_change_and_records_stay(data, tmp_path):
     assert not (folders[1].parent / "incomplete").exists()
 
 
+def test_a_disputed_label_is_disputed_until_it_is_decided(data, tmp_path):
+    for name, text, left in (
+        ("other", "a.png,cat,0,1,\n", evidences.DISAGREEMENTS.tolist()),
+        ("decided", "dir/b.png,cat,1,?,\n", []),
+    ):
+        corrected.write(name, "mine", file(tmp_path, text), data)
+        folder = prepared.folder_of(name, data)
+        assert prepared.disagreements(folder, "train", (4, 3)).tolist() == left
+        assert (folder / "disagreements-train.npy").exists() == bool(left)
+
+
 def test_tfds_reads_what_was_corrected(data, tmp_path):
     corrected.write("read", "mine", file(tmp_path), data)
     source = tfds.builder_from_directory(str(prepared.folder_of("read", data))).as_data_source("train")

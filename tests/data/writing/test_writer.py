@@ -161,7 +161,12 @@ def test_bad_images_can_be_left_out(tree, several, tmp_path):
     root = copy_of(tree, tmp_path / "images")
     damage(root)
     listing = listing_of(root)
+    said = np.array([[row, 0, 1, 1] for row in (2, 3, 4)])
+    train = replace(listing.splits["train"], disagreements=said)
+    listing = replace(listing, splits={**listing.splits, "train": train})
     metadata = writer.write("mine", listing, tmp_path / "out", jobs=1, skip_bad=True).metadata
+    folder, shape = prepared.folder_of("mine", tmp_path / "out"), (28, len(listing.class_names))
+    assert prepared.disagreements(folder, "train", shape)[:, 0].tolist() == [2, 3]  # of 2 and 4, as 3 is left out
     assert [(image["split"], image["id"]) for image in metadata["skipped"]] == [
         ("train", "no 3"),
         ("train", "no 8"),
