@@ -66,7 +66,7 @@ def order_of(dataset: Dataset, passes: int) -> sampler.EpochOrders:
 
 
 def own_loader(dataset: Dataset, resize: str, passes: int, size: int, workers: int = 0):
-    spec = loader.AugmentSpec(size, 0.8, (0.5, 2.0), 0.5, augment.RESIZES[resize])
+    spec = loader.AugmentSpec(size, (0.8, 1.0), (0.5, 2.0), 0.5, augment.RESIZES[resize])
     records, labels = dataset.train.records, dataset.train.labels
     part = BatchPart(BATCH, slice(0, BATCH), skip=False)
     return loader.train_loader(records, labels, order_of(dataset, passes), spec, part, 0, workers, 2)

@@ -37,7 +37,7 @@ class Photos(Dataset):
 def opencv(path: Path, rng: np.random.Generator, size: int) -> np.ndarray:
     """As the reference reads and resizes (its library does this through OpenCV)."""
     image = augment.decode(path.read_bytes())
-    box = augment.draw_crop(image.shape[0], image.shape[1], rng, MIN_CROP, RATIO)
+    box = augment.draw_crop(image.shape[0], image.shape[1], rng, (MIN_CROP, 1.0), RATIO)
     resized = cv2.resize(box.cut(image), (size, size), interpolation=cv2.INTER_LINEAR)
     return cv2.flip(resized, 1) if rng.random() < FLIP else resized
 
@@ -46,7 +46,7 @@ def pillow(path: Path, rng: np.random.Generator, size: int) -> np.ndarray:
     """As torchvision's loader and transforms do."""
     with Image.open(path) as file:
         image = file.convert("RGB")
-    top, left, height, width = augment.draw_crop(image.height, image.width, rng, MIN_CROP, RATIO)
+    top, left, height, width = augment.draw_crop(image.height, image.width, rng, (MIN_CROP, 1.0), RATIO)
     image = image.crop((left, top, left + width, top + height)).resize((size, size), Image.Resampling.BILINEAR)
     return np.array(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < FLIP else image)
 

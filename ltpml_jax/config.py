@@ -75,6 +75,7 @@ class DataFields(NamedTuple):
     batch_size: Annotated[int, COUNT, "global batch, over all devices"] = 32
     image_size: Annotated[int, between(8, 4096), "side in pixels after cropping; the ratio is not kept"] = 224
     min_crop: Annotated[float, POSITIVE_SHARE, "smallest side of the random crop, as a share of the image's"] = 0.8
+    max_crop: Annotated[float, POSITIVE_SHARE, "largest side, likewise; equal to min_crop: crops of one size"] = 1.0
     crop_ratio: Annotated[Range, low_high(1e-6), "range of width / height of the random crop"] = (0.5, 2.0)
     resize: Annotated[
         str, one_of("opencv", "pillow", "fast"), "as the reference, as torchvision, or JPEGs decoded smaller"
@@ -231,6 +232,8 @@ def validate(config: Config) -> None:
     fold, share = config.data.fold, config.data.validation
     if fold and share:
         raise UserError(f"config.data.fold is {fold!r} and config.data.validation {share:g}; set one to '' or 0.")
+    if config.data.min_crop > config.data.max_crop:
+        raise UserError(f"config.data.min_crop is {config.data.min_crop:g}; set it to at most max_crop.")
     if config.data.candidates and config.data.noise != "partial":
         raise UserError(
             f"config.data.noise is {config.data.noise!r}, but the labels are those of {config.data.candidates} "

@@ -84,6 +84,7 @@ WRONG = {
     "model.dropout": float("nan"),
     "data.flip": 1.1,
     "data.min_crop": 0.0,
+    "data.max_crop": 1.5,
     "ndlp.correction_rate": 2.0,
     "data.crop_ratio": (0.0, 1.0),
     "jitter.contrast": (1.0,),
@@ -210,6 +211,13 @@ def test_a_fold_that_is_none_is_refused(fold):
     with pytest.raises(
         UserError, match=r'^config.data.fold is .*; it must be "" or k/K: the fold k of K, k from 1 to K'
     ):
+        validate(config)
+
+
+def test_a_crop_that_begins_above_its_end_is_refused():
+    config = digits_mlt.get_config()
+    config.data.max_crop = 0.5
+    with pytest.raises(UserError, match="^config.data.min_crop is 0.8; set it to at most max_crop.$"):
         validate(config)
 
 

@@ -76,15 +76,21 @@ def whole(height: int, width: int) -> Box:
     return Box(0, 0, height, width)
 
 
-def draw_crop(height: int, width: int, rng: np.random.Generator, min_side: float, ratio: tuple[float, float]) -> Box:
-    """A random crop: each side uniform in [min_side, 1] of the image's, width / height in `ratio`.
+def draw_crop(
+    height: int, width: int, rng: np.random.Generator, sides: tuple[float, float], ratio: tuple[float, float]
+) -> Box:
+    """A random crop: each side uniform in the range `sides` of the image's, width / height in `ratio`.
 
-    Sides are whole pixels, never below min_side. They are drawn until the ratio fits; an image so long
+    Sides are whole pixels, never below the least. They are drawn until the ratio fits; an image so long
     that this does not happen in 50 tries is kept whole.
     """
+
+    def draw(side: int) -> int:
+        least = math.ceil(sides[0] * side)
+        return int(rng.integers(least, max(least, math.floor(sides[1] * side)), endpoint=True))
+
     for _ in range(_CROP_TRIES):
-        h = int(rng.integers(math.ceil(min_side * height), height, endpoint=True))
-        w = int(rng.integers(math.ceil(min_side * width), width, endpoint=True))
+        h, w = draw(height), draw(width)
         if ratio[0] <= w / h <= ratio[1]:
             top = int(rng.integers(0, height - h, endpoint=True))
             left = int(rng.integers(0, width - w, endpoint=True))

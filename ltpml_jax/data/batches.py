@@ -45,7 +45,7 @@ class AugmentSpec:
     """From an encoded training image to its pixels."""
 
     image_size: int  # side of the result, in pixels
-    min_crop: float  # least side of the crop, as a share of the image's
+    crop: tuple[float, float]  # range of the crop's sides, as shares of the image's
     crop_ratio: tuple[float, float]  # range of the crop's width / height
     flip: float  # probability of mirroring
     resize: augment.Resize  # a value of augment.RESIZES
@@ -133,7 +133,7 @@ class TrainBatch:
     def _image(self, record: Mapping[str, Any], position: int) -> np.ndarray:
         spec, key = self.spec, np.random.SeedSequence((self.seed, _AUGMENTATION, position))
         rng = np.random.Generator(np.random.Philox(key))
-        crop = functools.partial(augment.draw_crop, rng=rng, min_side=spec.min_crop, ratio=spec.crop_ratio)
+        crop = functools.partial(augment.draw_crop, rng=rng, sides=spec.crop, ratio=spec.crop_ratio)
         return augment.flip(_pixels(record, spec.resize, crop, spec.image_size), rng, spec.flip)
 
 

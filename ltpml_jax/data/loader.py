@@ -165,7 +165,7 @@ def train_iterator(config: Config, task: Task, mesh: Mesh) -> Any:
     lists = ClassLists.of(task.lists) if class_aware else ClassLists(np.zeros((0, 0), np.uint8), len(task.train))
     order = sampler.EpochOrders(data.sampler, lists, length, config.train.epochs, config.seed)
     spec = batches.AugmentSpec(
-        data.image_size, data.min_crop, tuple(data.crop_ratio), data.flip, augment.RESIZES[data.resize]
+        data.image_size, (data.min_crop, data.max_crop), tuple(data.crop_ratio), data.flip, augment.RESIZES[data.resize]
     )
     batches_of_run = train_loader(
         Subset(task.dataset.train.records, task.train), task.served, order, spec,

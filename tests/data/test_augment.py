@@ -68,7 +68,7 @@ def test_decode_of_damaged_bytes_is_a_value_error(kept):
 def test_crops_lie_inside_keep_their_sides_and_reach_everywhere(shape: tuple[int, int]):
     image = _coordinates(*shape)
     rng = np.random.default_rng(0)
-    crops = [augment.draw_crop(*shape, rng, 0.8, (0.5, 2.0)).cut(image) for _ in range(400)]
+    crops = [augment.draw_crop(*shape, rng, (0.8, 1.0), (0.5, 2.0)).cut(image) for _ in range(400)]
     for crop in crops:
         h, w = crop.shape[:2]
         assert 0.8 * shape[0] <= h <= shape[0] and 0.8 * shape[1] <= w <= shape[1]
@@ -79,9 +79,21 @@ def test_crops_lie_inside_keep_their_sides_and_reach_everywhere(shape: tuple[int
     assert max(crop[-1, -1, 1] for crop in crops) == shape[1] - 1
 
 
+@pytest.mark.parametrize(
+    ("shape", "cut"), [((375, 500), (329, 438)), ((256, 256), (224, 224)), ((500, 375), (438, 329))]
+)
+def test_crops_of_one_size_lie_anywhere(shape, cut):
+    rng = np.random.default_rng(0)
+    boxes = [augment.draw_crop(*shape, rng, (0.875, 0.875), (0.001, 1000.0)) for _ in range(300)]
+    assert {(box.height, box.width) for box in boxes} == {cut}
+    for places, room in ((("top"), shape[0] - cut[0]), (("left"), shape[1] - cut[1])):
+        found = {getattr(box, places) for box in boxes}
+        assert min(found) == 0 and max(found) == room and len(found) > 20
+
+
 def test_crop_sides_are_uniform():
     rng = np.random.default_rng(1)
-    widths = [augment.draw_crop(100, 100, rng, 0.8, (0.5, 2.0)).width for _ in range(2000)]
+    widths = [augment.draw_crop(100, 100, rng, (0.8, 1.0), (0.5, 2.0)).width for _ in range(2000)]
     counts = np.bincount(widths, minlength=101)[80:]
     expected = 2000 / 21
     chi_squared = ((counts - expected) ** 2 / expected).sum()
@@ -91,11 +103,11 @@ def test_crop_sides_are_uniform():
 def test_crop_respects_the_ratio_of_width_to_height():
     rng = np.random.default_rng(0)
     for _ in range(200):
-        box = augment.draw_crop(40, 100, rng, 0.5, (0.5, 2.0))
+        box = augment.draw_crop(40, 100, rng, (0.5, 1.0), (0.5, 2.0))
         assert box.width / box.height <= 2.0
     # tall is allowed where wide is not
-    assert augment.draw_crop(100, 40, rng, 0.8, (0.1, 0.6)).height >= 80
-    assert augment.draw_crop(40, 100, rng, 0.8, (0.1, 0.6)) == augment.whole(40, 100)
+    assert augment.draw_crop(100, 40, rng, (0.8, 1.0), (0.1, 0.6)).height >= 80
+    assert augment.draw_crop(40, 100, rng, (0.8, 1.0), (0.1, 0.6)) == augment.whole(40, 100)
 
 
 def test_flip_mirrors_left_to_right_with_its_probability():

@@ -15,8 +15,8 @@ from ltpml_jax.data.batches import BatchPart, digest
 from ltpml_jax.data.candidates import ClassLists, LabelRows
 from ltpml_jax.errors import UserError
 
-SPEC = loader.AugmentSpec(image_size=24, min_crop=0.8, crop_ratio=(0.5, 2.0), flip=0.5, resize=augment.opencv)
-PLAIN = loader.AugmentSpec(image_size=24, min_crop=1.0, crop_ratio=(0.5, 2.0), flip=0.0, resize=augment.opencv)
+SPEC = loader.AugmentSpec(image_size=24, crop=(0.8, 1.0), crop_ratio=(0.5, 2.0), flip=0.5, resize=augment.opencv)
+PLAIN = loader.AugmentSpec(image_size=24, crop=(1.0, 1.0), crop_ratio=(0.5, 2.0), flip=0.0, resize=augment.opencv)
 N, C, B = 37, 5, 6
 ROOT = Path(__file__).parents[2]
 
@@ -92,7 +92,7 @@ def test_without_augmentation_the_pixels_are_those_of_the_record():
 
 def test_a_position_fixes_crop_and_flip():
     """As written out here; runs that were made before could not be made again if any of this changed."""
-    spec = loader.AugmentSpec(20, 0.5, (0.5, 2.0), 0.5, augment.opencv)
+    spec = loader.AugmentSpec(20, (0.5, 1.0), (0.5, 2.0), 0.5, augment.opencv)
     order = sampler.EpochOrders("class_aware", LISTS, length=4 * B, epochs=2, seed=7)
     served = np.concatenate([batch["image"] for batch in reader(seed=7, spec=spec)])
     for position, image in enumerate(served):
@@ -109,7 +109,7 @@ def test_a_position_fixes_crop_and_flip():
 
 def test_the_settings_of_resizing_see_the_same_crops_and_make_other_pixels():
     opencv, pillow, fast = (
-        list(reader(spec=loader.AugmentSpec(12, 0.8, (0.5, 2.0), 0.5, resize))) for resize in augment.RESIZES.values()
+        list(reader(spec=loader.AugmentSpec(12, (0.8, 1.0), (0.5, 2.0), 0.5, resize))) for resize in augment.RESIZES.values()
     )
     assert_equal(fast, opencv)  # PNG
     assert not set(digests(pillow)) & set(digests(opencv))

@@ -45,6 +45,7 @@ def test_the_recipe_of_cls_is_that_of_its_table(family, noise, tau_h, tau_l):
     assert (config.cls.tau_h, config.cls.tau_l, config.cls.ramp_epochs) == (tau_h, tau_l, 10)
     assert (config.optim.name, config.optim.learning_rate, config.optim.schedule) == ("adam", 4e-5, "cosine")
     assert (config.data.batch_size, config.train.epochs, config.data.drop_empty) == (120, 100, False)
+    assert config.data.min_crop == config.data.max_crop == 224 / 256
 
 
 def test_the_recipe_of_comic_is_that_of_its_code():
