@@ -11,11 +11,11 @@ entries of score s, with p(s) = P(present | s), f = P(listed | absent) and r = P
     P(present | s, listed) = (1 - r) p / g(s),             P(present | s, negative) = r p / (1 - g(s)).
 
 g is an isotonic regression of "listed" on the score, by class where a class has enough listed entries. Where there are
-candidates, f is the flip rate that methods/priors.py estimates, and listed labels miss nothing (r = 0 for them). Else f
-is read off where the class is surely absent, and r where it is surely present: at the lowest and highest scores of each
-class (`noise_rates`), both too high where classes are hard to tell apart. This is right for scores of images that did
-not train; a network that trained on a label has seen the answer, and so is surer than it should be. Scores in and out
-of sample are calibrated apart.
+candidates, f is the flip rate among known labels as methods/priors.py estimates it, and listed labels miss nothing (r =
+0 for them). Else f is read off where the class is surely absent, and r where it is surely present: at the lowest and
+highest scores of each class (`noise_rates`), both too high where classes are hard to tell apart. This is right for
+scores of images that did not train; a network that trained on a label has seen the answer, and so is surer than it
+should be. Scores in and out of sample are calibrated apart.
 
 The two together: the calibrated odds times x. They are no independent witnesses, so the product is a choice by
 measurement and not by a theorem (docs/audit.md has it).

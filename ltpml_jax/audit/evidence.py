@@ -20,6 +20,7 @@ from ltpml_jax.errors import UserError
 from ltpml_jax.evaluation.opened import OpenRun, open_run
 from ltpml_jax.evaluation.prediction import predict_all
 from ltpml_jax.methods.label_states import listed
+from ltpml_jax.methods.priors import counts_beside_known
 
 
 class RunScores(NamedTuple):
@@ -41,8 +42,8 @@ class Evidence(NamedTuple):
 
     given int8 [N, C] of LabelState; score float32 [N, C], NaN for unreadable images; soft float32 [N, C], NaN where
     there is none, None without any; size int64 [N]: classes in the image's candidate set, as training saw it;
-    out_of_sample bool [N]; step int64 [N]: of the checkpoint behind the score (the latest of several); flip_rate: the
-    estimated P(candidate | absent), 0 where nothing is a candidate; drawn: where the run drew the labels, in words, ""
+    out_of_sample bool [N]; step int64 [N]: of the checkpoint behind the score (the latest of several); flip_rate: as
+    of the function; drawn: where the run drew the labels, in words, ""
     where they are those of the dataset; record: for summary.json; disagreements: of listing.ListedSplit.
     """
 
@@ -67,13 +68,12 @@ def collect(workdirs: Sequence[Path], data_dir: str = "") -> Evidence:
     Raises UserError where a run cannot be opened, or two were not trained on the same labels.
     """
     first: OpenRun | None = None
-    found, rates, seeds = [], [], []
+    found, seeds = [], []
     for workdir in workdirs:
         opened = open_run(workdir, data_dir=data_dir)
         first = first or opened
         check_same(first, workdirs[0], opened, workdir)
         found.append(run_scores(opened))
-        rates.append(float(opened.run.task.prior.flip_rate))
         seeds.append(opened.config.seed)
     if first is None:
         raise UserError("There is no run to audit with; give --workdir=DIR of a finished one.")
@@ -90,7 +90,7 @@ def collect(workdirs: Sequence[Path], data_dir: str = "") -> Evidence:
     dataset, sizes = first.run.task.dataset, set_sizes(given, first.run.task.served.unknown)
     return Evidence(
         dataset.class_names, dataset.groups, dataset.train.records, given, score, soft, sizes,
-        out_of_sample, step, float(np.mean(rates)), drawn_by(first, given), record,
+        out_of_sample, step, flip_rate(given), drawn_by(first, given), record,
         prepared.disagreements(dataset.train.records.folder, "train", given.shape),
     )  # fmt: skip
 
@@ -98,6 +98,15 @@ def collect(workdirs: Sequence[Path], data_dir: str = "") -> Evidence:
 def given_labels(opened: OpenRun) -> np.ndarray:
     """The labels that training was given, of held-out images as well, int8 [N, C]; what was unknown is so here."""
     return opened.run.task.served.whole("unknown")[:]
+
+
+def flip_rate(given: np.ndarray) -> float:
+    """P(candidate | absent) among the labels int8 [N, C] that are not unknown, estimated; 0 without candidates.
+
+    Not the rate that the run's method had: to that one an unknown label may be a candidate.
+    """
+    states = np.stack([(given == state).sum(0) for state in LabelState])
+    return counts_beside_known(states)[0] if states[LabelState.CANDIDATE].any() else 0.0
 
 
 def set_sizes(given: np.ndarray, unknown: str) -> np.ndarray:

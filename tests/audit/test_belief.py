@@ -4,16 +4,23 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from ltpml_jax.audit import belief, ranking
+from ltpml_jax.audit import belief, evidence, ranking
 from ltpml_jax.audit.evidence import Evidence
 from ltpml_jax.methods.label_states import listed
 
 
-def made(n: int = 4000, classes: int = 6, q: float = 0.3, seed: int = 0) -> tuple[Evidence, np.ndarray]:
-    """Candidate sets at flip rate q over classes of falling frequency, and scores whose scale differs by class."""
+def made(
+    n: int = 4000, classes: int = 6, q: float = 0.3, seed: int = 0, unknown: float = 0.0
+) -> tuple[Evidence, np.ndarray]:
+    """Candidate sets at flip rate q over classes of falling frequency, and scores whose scale differs by class.
+
+    unknown: the share of labels that nobody gave; the flip rate is then estimated from the others.
+    """
     rng = np.random.default_rng(seed)
     truth = rng.random((n, classes)) < np.geomspace(0.4, 0.02, classes)
     given = np.where(truth | (rng.random(truth.shape) < q), 2, 0).astype(np.int8)
+    given = np.where(rng.random(truth.shape) < unknown, 3, given).astype(np.int8) if unknown else given
+    q = evidence.flip_rate(given) if unknown else q
     logits = 2.5 * truth + rng.normal(size=truth.shape) + np.linspace(-2, 3, classes)
     score = (1 / (1 + np.exp(-logits))).astype(np.float32)
     groups = dict.fromkeys(("head", "medium", "tail"), np.zeros(classes, bool))
@@ -28,6 +35,15 @@ def test_the_odds_of_a_share_by_hand():
     got = belief.set_odds(soft, np.array([2, 4, 4, 2]))
     np.testing.assert_allclose(got[:3], [[0.5, 0.5, 0, 0], [0.5] * 4, [0.8, 0, 0, 0]])
     assert np.isnan(got[3]).all()
+
+
+@pytest.mark.parametrize("unknown", [0.5, 0.8])
+def test_belief_in_candidates_is_as_often_right_whatever_nobody_looked_at(unknown):
+    found, truth = made(n=8000, classes=12, unknown=unknown)
+    got = belief.calibrated(found)
+    for state, close in ((2, 0.04), (3, 0.02)):
+        there = found.given == state
+        assert got[there].mean() == pytest.approx(truth[there].mean(), abs=close)
 
 
 def test_a_table_that_is_shared_out_is_recognised():

@@ -51,6 +51,15 @@ def test_the_small_run_says_something_of_every_training_image():
     assert found.flip_rate == pytest.approx(0.3, abs=0.03) and found.record["dataset"] == "digits_mlt"
 
 
+def test_the_flip_rate_is_that_among_known_labels():
+    rng = np.random.default_rng(0)
+    truth = rng.random((6000, 12)) < np.geomspace(0.3, 0.01, 12)
+    given = np.where(truth | (rng.random(truth.shape) < 0.2), 2, 0)
+    hidden = np.where(rng.random(truth.shape) < 0.6, 3, given)
+    assert evidence.flip_rate(hidden) == pytest.approx(0.2, abs=0.02)
+    assert evidence.flip_rate(np.where(hidden == 3, 3, truth)) == 0.0
+
+
 def test_labels_that_a_run_drew_are_not_drawn_again(monkeypatch):
     opened = open_run(runs.finished())
     task = opened.run.task

@@ -108,9 +108,8 @@ def test_a_position_fixes_crop_and_flip():
 
 
 def test_the_settings_of_resizing_see_the_same_crops_and_make_other_pixels():
-    opencv, pillow, fast = (
-        list(reader(spec=loader.AugmentSpec(12, (0.8, 1.0), (0.5, 2.0), 0.5, resize))) for resize in augment.RESIZES.values()
-    )
+    specs = [loader.AugmentSpec(12, (0.8, 1.0), (0.5, 2.0), 0.5, resize) for resize in augment.RESIZES.values()]
+    opencv, pillow, fast = (list(reader(spec=spec)) for spec in specs)
     assert_equal(fast, opencv)  # PNG
     assert not set(digests(pillow)) & set(digests(opencv))
     np.testing.assert_allclose(opencv[0]["image"].mean((1, 2, 3)), pillow[0]["image"].mean((1, 2, 3)), atol=10)
