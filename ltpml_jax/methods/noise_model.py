@@ -63,14 +63,16 @@ def label_model(prior: Prior, settings: NoiseSettings) -> LabelModel:
     """
     size, seen, q = (jnp.asarray(leaf) for leaf in (prior.train_size, prior.class_count, prior.flip_rate))
     states = jnp.zeros((4, *seen.shape)) if prior.state_count is None else jnp.asarray(prior.state_count)
-    r, plain = missing_rates(prior), prior.state_count is None
+    r, plain, error = missing_rates(prior), prior.state_count is None, jnp.asarray(prior.count_error)
     if settings.rates == "given":
         named = states[LabelState.POSITIVE] + states[LabelState.CANDIDATE]
         columns = seen * (1 - q) + q * size if plain else named
         q = jnp.asarray(settings.flip_rate, seen.dtype)
         r = jnp.where(states[LabelState.UNKNOWN] > 0, settings.missing_rate, jnp.zeros_like(seen))
-        seen = jnp.where(prior.true_counts, seen, (columns - q * size) / (1 - q))
-    error = prior.count_error if plain else jnp.minimum(prior.count_error, states[LabelState.CANDIDATE])
+        # Of n (1 - r) + q (size - n) labels that were given, n (1 - r) are of positives.
+        seen = jnp.where(prior.true_counts, seen, (columns - q * size) * (1 - r) / (1 - q - r))
+        error = jnp.where(prior.true_counts, error, jnp.sqrt(size * q / (1 - q)))
+    error = error if plain else jnp.minimum(error, states[LabelState.CANDIDATE])
     hidden = jnp.where(prior.true_counts, 0.0, r)
     count = jnp.clip(jnp.maximum(seen, error) / (1 - hidden), 1, size - 1)
     weight = (size / count) ** settings.weight_exponent
@@ -134,7 +136,13 @@ def noise_model(settings: NoiseSettings, plan: Plan) -> Method:
     """Assemble the method: one pass; it keeps the posterior of every image's last visit, [N, C], as beliefs.
 
     Classifier and branch learn by their own likelihood each; evaluation and beliefs take the mean of their logits.
+    Raises ValueError where the given rates leave no label that says anything.
     """
+    if settings.rates == "given" and settings.flip_rate + settings.missing_rate >= 1:
+        raise ValueError(
+            f"config.noise.flip_rate is {settings.flip_rate:g} and missing_rate {settings.missing_rate:g}; "
+            "set them to less than 1 together"
+        )
     named = predictions(settings.branch)
     headline = next(iter(named.values()))
 

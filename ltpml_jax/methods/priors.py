@@ -38,8 +38,8 @@ class Prior(NamedTuple):
     class_count: float [C], positives that are not hidden behind an unknown; train_size: float [], N; flip_rate: float
     [], P(candidate | absent), one for all classes; count_error: float [], the standard error of class_count that the
     flips alone cause; missing_rate: float [], P(unknown | present); true_counts: bool [], whether class_count counts
-    all positives, hidden ones as well; state_count: float [4, C], images by LabelState and class, None where there are
-    only candidates and negatives.
+    all positives, hidden ones as well; state_count: float [4, C], images by LabelState and class, None where one
+    has the counts alone, as of candidates and negatives (a run always has it).
     """
 
     class_count: jax.Array | np.ndarray

@@ -51,8 +51,8 @@ def test_candidates_have_the_posterior_and_likelihood_of_forward_correction():
 
 
 def test_the_table_of_a_class_with_all_four_states_by_hand():
-    """First class: n = 50 seen, r = 0.1 hides more: n = 50 / 0.9, of which 40 are known and r is unknown."""
-    count = 50 / 0.9
+    """First class: 60 of 100 are named, 0.9 n + 0.2 (100 - n), so that n = 40 / 0.7, of which 40 are known."""
+    count = 40 / 0.7
     model = label_model(prior(), NoiseSettings("given", 0.2, missing_rate=0.1))
     hidden = (10 - 0.1 * count) / (100 - count)
     want = [[1 - 0.2 - hidden, 0, 0.2, hidden], [0, 40 / count, 0.9 - 40 / count, 0.1]]
@@ -100,6 +100,18 @@ def test_given_rates_replace_the_estimate_and_the_counts_follow():
     found = label_model(prior(0.3), NoiseSettings(rates="given", flip_rate=0.5))
     np.testing.assert_allclose(np.exp(found.log_probability[0, 2]), 0.5, rtol=1e-6)
     np.testing.assert_allclose(found.frequency[0], (60 - 50) / 0.5 / 100, rtol=1e-5)
+
+
+def test_given_rates_find_the_counts_that_made_the_labels_and_their_error():
+    size, q, r, truth = 1000, 0.2, 0.4, np.array([400.0, 50, 3])
+    named = truth * (1 - r) + q * (size - truth)
+    states = np.stack([0 * named, 0 * named, named, size - named])
+    found = Prior(truth * 0 + 1, np.array(1000.0), np.array(0.5), np.array(900.0), state_count=states)
+    settings = NoiseSettings(rates="given", flip_rate=q, missing_rate=r)
+    least = np.sqrt(size * q / (1 - q)) / (1 - r)
+    np.testing.assert_allclose(label_model(found, settings).frequency, [0.4, 0.05, least / 1000], rtol=1e-5)
+    with pytest.raises(ValueError, match="flip_rate is 0.7 and missing_rate 0.3; set them to less than 1"):
+        noise_model.noise_model(NoiseSettings("given", 0.7, missing_rate=0.3), Plan(1, 8))
 
 
 def test_true_counts_hide_no_positives_and_estimated_ones_do():
