@@ -113,14 +113,40 @@ def build_network(
 ) -> classifier.Parts:
     """The method's network as a graph and two pytrees.
 
-    Raises UserError where the weights that the config names cannot be read or are those of another network.
+    Raises UserError where the weights that the config names cannot be read or are those of another network, and where
+    the method's network has no classifier that could start from the run that the config names.
     """
+    make = classifier_maker(config, classes, weights)
+    wanted, started = config.model.start_from if weights == "named" else "", []
+
+    def whole(number: int) -> classifier.Classifier:
+        started.append(bool(wanted) and number == 0)
+        return make(number, started[-1])
+
+    blocks = Blocks(
+        classifier=whole,
+        backbone=lambda number: make(number, False).backbone,
+        pair=lambda: classifier.Pair(whole(0), whole(1)),
+        classes=classes,
+        seed=config.seed,
+        prior=prior,
+    )
+    network = nnx.eval_shape(lambda: method.network(blocks)) if weights == "none" else method.network(blocks)
+    if wanted and not any(started):
+        raise UserError(
+            f"config.model.start_from is {wanted!r}, but the network of config.method.name={config.method.name} has no "
+            "classifier that could start from a run; leave it out."
+        )
+    return classifier.split(network, config.model.frozen_stages)
+
+
+def classifier_maker(config: Config, classes: int, weights: Weights) -> Callable[[int, bool], classifier.Classifier]:
+    """(number, from_run) -> a classifier of the model section: from the run that it names, or with its backbone."""
     model = {name: value for name, value in config.model.items() if name not in ("pretrained", "start_from")}
     spec, name = classifier.ModelSpec(**model), config.model.pretrained if weights == "named" else ""
     source: str | Path = SHIPPED.get(name) or name
 
-    def one(number: int) -> classifier.Classifier:
-        from_run = bool(weights == "named" and config.model.start_from and number == 0)
+    def make(number: int, from_run: bool) -> classifier.Classifier:
         made = classifier.build(spec, classes, config.seed, number, draw_backbone=from_run or not name)
         if from_run:
             start_from(config, made)
@@ -128,16 +154,7 @@ def build_network(
             log.info("Backbone weights %s, sha256 %s", source, load_backbone(made, source))
         return made
 
-    blocks = Blocks(
-        classifier=one,
-        backbone=lambda number: one(number).backbone,
-        pair=lambda: classifier.Pair(one(0), one(1)),
-        classes=classes,
-        seed=config.seed,
-        prior=prior,
-    )
-    network = nnx.eval_shape(lambda: method.network(blocks)) if weights == "none" else method.network(blocks)
-    return classifier.split(network, spec.frozen_stages)
+    return make
 
 
 def start_from(config: Config, made: classifier.Classifier) -> None:

@@ -79,7 +79,8 @@ class Blocks(NamedTuple):
     pretrained weights of the config, and with random weights of their own for each number; pair: two classifiers, which
     return (logits, logits). classes: C; seed: for what the method adds; prior: what is known of the classes. A module
     of the method's own keeps backbones under the name `backbone`, so that frozen stages are found, and under `frozen`
-    what is not to train. The first classifier starts from the run in config.model.start_from, where that names one.
+    what is not to train. The first classifier starts from the run in config.model.start_from, where that names one;
+    a backbone by itself never does.
     """
 
     classifier: Callable[[int], Any]

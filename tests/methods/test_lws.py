@@ -11,9 +11,11 @@ import pytest
 from flax import nnx
 
 from ltpml_jax import open_run, train
-from ltpml_jax.config import default_config, validate
+from ltpml_jax.config import build_method, default_config, validate
 from ltpml_jax.errors import UserError
+from ltpml_jax.experiment import build_network
 from ltpml_jax.methods import lws
+from ltpml_jax.methods.priors import Prior
 from ltpml_jax.models import classifier
 from tests.helpers import runs, session, tiny
 
@@ -67,6 +69,9 @@ def test_what_it_cannot_start_from_is_named(tmp_path: Path):
     first = str(runs.finished())
     assert f"There is no run in {tmp_path}" in refused(model__start_from=str(tmp_path))
     assert "is another one than config.model" in refused(model__start_from=first, model__neck_width=7)
+    assert "the network of config.method.name=comic has no classifier" in refused(
+        model__start_from=first, method__name="comic"
+    )
     config = default_config()
     config.method.name = "lws"
     with pytest.raises(UserError, match="'lws', which works on a finished run.*config.model.start_from"):
@@ -81,6 +86,24 @@ def test_any_method_may_start_from_a_run(tmp_path: Path):
     with tiny.everywhere():
         weights = [open_run(workdir).state.params for workdir in (first, tmp_path)]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), *weights)
+
+
+def test_a_branch_that_does_not_train_keeps_the_backbone_of_the_config():
+    """And the classifier beside it has the run's."""
+    prior = Prior(np.full(20, 50.0), np.array(1200.0), state_count=np.full((4, 20), 300.0))
+    found = []
+    for first in (str(runs.finished()), ""):
+        config = runs.config(method__name="noise_model", model__start_from=first)
+        method = build_method(config)
+        assert method is not None
+        parts = build_network(config, method, 20, prior)
+        found.append(
+            {path: leaf[...] for path, leaf in nnx.to_flat_state(nnx.merge_state(parts.trainable, parts.rest))}
+        )
+    same = {path for path, leaf in found[0].items() if np.array_equal(leaf, found[1][path])}
+    fixed = {path for path in found[0] if "frozen" in path}
+    assert fixed <= same and any("conv1" in path for path in fixed)
+    assert any("conv1" in path for path in found[0].keys() - same)
 
 
 @pytest.mark.processes
