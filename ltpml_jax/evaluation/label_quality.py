@@ -29,9 +29,9 @@ _BINS = (int(np.float32(1).view(np.uint32)) >> _DROPPED_BITS) + 1
 class Counts(NamedTuple):
     """Whole numbers, int64.
 
-    true, false [bins]: true and false candidates by soft label; found [3]: hits, predicted, present; true_by_odds,
-    false_by_odds [bins]: as the first two, by x / (x + 1) with x = soft label * size of the set; spread [SHARES]:
-    candidates that are no known positives, by soft label in equal parts of [0, 1], whatever is true.
+    true, false [bins]: true and false candidates by soft label, without known positives and unknown labels; found [3]:
+    hits, predicted, present; true_by_odds, false_by_odds [bins]: as the first two, by x / (x + 1) with x = soft label *
+    size of the set; spread [SHARES]: candidates by soft label in equal parts of [0, 1], whatever is true.
     """
 
     true: np.ndarray
@@ -74,13 +74,16 @@ def beliefs_by_block(method: Method, state: TrainState, images: int):
             yield first + part.start, np.asarray(soft), np.asarray(hard)
 
 
-def count(soft: np.ndarray, hard: np.ndarray, truth: np.ndarray, candidates: np.ndarray) -> Counts:
-    """Counts of some rows; all arguments [n, C], soft in [0, 1], the others 0 and 1."""
-    at, true, predicted = candidates > 0, truth == LabelState.POSITIVE, hard > 0
-    odds = soft * listed(candidates).sum(1, keepdims=True)
+def count(soft: np.ndarray, hard: np.ndarray, truth: np.ndarray, states: np.ndarray) -> Counts:
+    """Counts of some rows; all arguments [n, C]: soft in [0, 1], hard 0 and 1, truth and states int8 of LabelState.
+
+    truth: what is; states: what training sees.
+    """
+    at, true, predicted = states == LabelState.CANDIDATE, truth == LabelState.POSITIVE, hard > 0
+    odds = soft * listed(states).sum(1, keepdims=True)
     found = np.array([(true & predicted).sum(), predicted.sum(), true.sum()], np.int64)
     plain, by_odds = (binned(values, at & true, at & ~true) for values in (soft, odds / (odds + 1)))
-    spread = np.histogram(soft[candidates == LabelState.CANDIDATE], SHARES, (0, 1))[0]
+    spread = np.histogram(soft[at], SHARES, (0, 1))[0]
     return Counts(plain[0], plain[1], found, by_odds[0], by_odds[1], spread)
 
 

@@ -15,11 +15,11 @@ from jax import lax
 from ltpml_jax.methods import losses
 from ltpml_jax.methods.assume_negative import assume_negative, expected_positives, surplus
 from ltpml_jax.methods.base import Context, Forward, Method, Pass, Plan
-from ltpml_jax.methods.label_states import listed
+from ltpml_jax.methods.label_states import LabelState, listed
 from ltpml_jax.methods.priors import Prior
 from ltpml_jax.methods.settings import above, at_least, between
 
-OBSERVED, WIDEST = 0.995, 0.6  # initial probability of observed positives, and the highest one of all others
+OBSERVED, WIDEST = 0.995, 0.6  # initial probability of observed positives, and the highest one of unknown labels
 ADAM = optax.scale_by_adam()
 
 
@@ -51,11 +51,14 @@ class RoleShared(NamedTuple):
 
 
 def init(states: jax.Array, prior: Prior, seed: int) -> tuple[RoleShared, RoleRows]:
-    """Observed positives at logit(0.995), all others uniform within +-logit(0.6); moments zero."""
+    """Observed positives (and candidates) at logit(0.995), negatives at its opposite, moments zero.
+
+    Unknown labels are uniform within +-logit(0.6).
+    """
     dtype = jnp.result_type(float)
     spread, high = (jax.scipy.special.logit(jnp.asarray(share, dtype)) for share in (WIDEST, OBSERVED))
     draw = jax.random.uniform(jax.random.key(seed), states.shape, dtype, -1, 1)
-    theta = jnp.where(listed(states), high, spread * draw)
+    theta = jnp.where(listed(states), high, jnp.where(states == LabelState.NEGATIVE, -high, spread * draw))
     zeros = jnp.zeros_like(theta)
     return RoleShared(prior, jnp.int32(0)), RoleRows(theta, zeros, zeros)
 

@@ -13,7 +13,7 @@ from tests.runtime.test_metrics_log import events
 
 
 def test_by_hand():
-    candidates = np.array([[1, 1, 0], [1, 0, 1], [0, 1, 1]])
+    candidates = 2 * np.array([[1, 1, 0], [1, 0, 1], [0, 1, 1]])
     truth = np.array([[1, 0, 0], [0, 0, 1], [0, 1, 0]])
     soft = np.array([[0.9, 0.8, 0.99], [0.3, 0.95, 0.5], [0.99, 0.4, 0.2]])  # 0.9x outside of candidates: not seen
     hard = np.array([[1, 1, 0], [0, 0, 1], [0, 0, 0]])
@@ -26,7 +26,7 @@ def test_by_hand():
 
 def test_odds_compare_images_whose_sets_differ_in_size():
     """0.4 of a set of four is more evidence than 0.55 of a set of two."""
-    candidates = np.array([[1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]])
+    candidates = 2 * np.array([[1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]])
     truth = np.array([[0, 0, 0, 0], [1, 0, 0, 0], [1, 0, 0, 0]])
     soft = np.array([[0.55, 0.45, 0, 0], [0.4, 0.2, 0.2, 0.2], [1.0, 0, 0, 0]])
     got = label_quality.scores(label_quality.count(soft, np.zeros((3, 4)), truth, candidates))
@@ -35,9 +35,19 @@ def test_odds_compare_images_whose_sets_differ_in_size():
     assert got["soft_label_x_size_AP"] == pytest.approx(100 * (1 + 2 / 3) / 2)
 
 
+def test_known_positives_and_unknown_labels_are_no_candidates():
+    states = np.array([[2, 1, 3, 2], [0, 3, 1, 2]])
+    truth = np.array([[1, 1, 0, 0], [0, 1, 0, 1]])
+    soft = np.array([[0.5, 0.1, 0.9, 0.6], [0.9, 0.9, 0.9, 0.4]])
+    got = label_quality.scores(label_quality.count(soft, soft > 0.5, truth, states))
+    assert got["soft_label_AP"] == pytest.approx(100 * (1 / 2 + 2 / 3) / 2)  # 0.6 false, 0.5 true, 0.4 true
+    missing = label_quality.count(soft, soft > 0.5, truth, np.where(states == 2, 3, states))
+    assert np.isnan(label_quality.scores(missing)["soft_label_AP"]) and not missing.spread.any()
+
+
 def test_without_a_true_candidate():
     nothing = np.zeros((2, 2), int)
-    got = label_quality.scores(label_quality.count(np.ones((2, 2)), nothing, nothing, np.ones((2, 2), int)))
+    got = label_quality.scores(label_quality.count(np.ones((2, 2)), nothing, nothing, np.full((2, 2), 2)))
     assert np.isnan(got["soft_label_AP"]) and np.isnan(got["soft_label_x_size_AP"])
     assert got["hard_label_precision"] == got["hard_label_recall"] == 0.0
 
@@ -45,7 +55,7 @@ def test_without_a_true_candidate():
 def test_blocks_add_up_to_what_scikit_learn_says_of_the_whole():
     rng = np.random.default_rng(0)
     truth = (rng.random((3000, 10)) < 0.2).astype(np.int8)
-    candidates = truth | (rng.random(truth.shape) < 0.3)
+    candidates = 2 * (truth | (rng.random(truth.shape) < 0.3))
     soft = np.clip(rng.normal(0.4, 0.2, truth.shape) + 0.2 * truth, 0, 1).astype(np.float32)
     hard = soft > 0.5
     parts = [label_quality.count(*(table[rows] for table in (soft, hard, truth, candidates))) for rows in SLICES]
@@ -64,7 +74,7 @@ SLICES = (slice(0, 7), slice(7, 2000), slice(2000, 3000))
 
 def test_soft_labels_of_zero_and_one_have_a_bin():
     ends = np.array([[0.0, 1.0]])
-    counts = label_quality.count(ends, ends, np.array([[0, 1]]), np.ones((1, 2)))
+    counts = label_quality.count(ends, ends, np.array([[0, 1]]), np.full((1, 2), 2))
     assert counts.false_by_odds.sum() == 1 == counts.true_by_odds[label_quality._BINS // 2 :].sum()
     assert counts.false[0] == 1 and counts.true[-1] == 1 and len(counts.true) == len(counts.false)
     assert counts.found.tolist() == [1, 1, 1]

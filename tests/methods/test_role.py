@@ -51,7 +51,8 @@ def test_the_table_starts_sure_of_what_was_observed_and_open_elsewhere():
     shared, rows = role.init(jnp.asarray(states, jnp.int8), one_step.PRIOR, 0)
     seen = np.isin(states, (1, 2))
     np.testing.assert_allclose(np.asarray(rows.theta)[seen], np.log(0.995 / 0.005), rtol=1e-5)
-    others = np.asarray(rows.theta)[~seen]
+    np.testing.assert_allclose(np.asarray(rows.theta)[states == 0], -np.log(0.995 / 0.005), rtol=1e-5)
+    others = np.asarray(rows.theta)[states == 3]
     assert np.abs(others).max() < np.log(0.6 / 0.4) and others.std() == pytest.approx(np.log(1.5) / 3**0.5, rel=0.1)
     assert not rows.first.any() and not rows.second.any() and int(shared.steps) == 0
     again = role.init(jnp.asarray(states, jnp.int8), one_step.PRIOR, 0)[1].theta
