@@ -11,7 +11,7 @@ from ltpml_jax.methods.settings import Config
 
 
 def get_config(argument: str = "") -> Config:
-    """The noise model on the labels that the annotators left, with its recipe on digits_mlt but for the learning rate.
+    """The noise model on the labels that the annotators left, with its recipe on digits_mlt but for rate and epochs.
 
     With method=ndlp: the published VOC settings, and unknown labels are candidates. `best` needs a validation split to
     be prepared. The learning rate is a guess for ResNet-50; nothing here was measured on photographs.

@@ -25,7 +25,6 @@ from ltpml_jax.workdir import saved_config
 SEEDS = ("seed", "data.candidate_seed")
 ALL_PAIRS = 4  # groups up to which every pair is compared; beyond, the best with each other one
 FEW = 3  # seeds below which a standard deviation says little
-MOST = 8  # fields that a note names
 _SAME_BUDGET = 1.01  # ratio of the largest to the smallest, up to which budgets count as equal
 
 

@@ -1,9 +1,9 @@
 """thresholds.json of a work directory: from which score on a class counts as present, without any true label.
 
-A run estimates from its labels what share of the images has a class (class_counts of model.json). The threshold of the
-class is the score that this share of images exceeds, among images as the network was trained on: those that were held
-out of training or, where none were, the training images themselves. It depends on no image that is predicted later, so
-that an image has the same labels in any company.
+A run estimates from its labels what share of the images has a class (class_counts of model.json over 1 - r, the
+estimated missing rate). The threshold of the class is the score that this share of images exceeds, among images as the
+network was trained on: those that were held out of training or, where none were, the training images themselves. It
+depends on no image that is predicted later, so that an image has the same labels in any company.
 
 A JSON object: `format`, `step` of the checkpoint, `images` (how many, and which), `thresholds` by class.
 """
