@@ -15,7 +15,6 @@ from jax import lax
 from ltpml_jax.methods import losses
 from ltpml_jax.methods.settings import BELOW_ONE, FINITE, SHARE, SWITCH, above, at_least, between, one_of
 
-FLOOR = 1e-8  # of a probability under the logarithm
 TRUST = 1.2  # PFM: factor of 1 - p for a class that goes with the observed positives of its image
 PAST = 0.9  # pc_mode ema: share of the past in the average probability
 KAPPA_POWER = 2  # HTB: the power to which either side's loss weighs
@@ -71,19 +70,16 @@ def mfm(
     """
     logits = losses.wide(logits)
     dtype = logits.dtype
-    labels, absent = labels.astype(dtype), 1 - labels.astype(dtype)
+    labels = labels.astype(dtype)
     factor = head_tail_factor(count.astype(dtype), settings.exponent)[None]
-    present = jax.nn.sigmoid(logits)
-    missing = jnp.minimum(1 - present + settings.clip, 1)
+    present, absent = jax.nn.sigmoid(logits), losses.shifted_absence(logits, settings.clip)
     if cooc is not None:
         share = associated(labels, cooc.astype(dtype))
         present = present * (1 - share)
-        missing = jnp.minimum(jnp.where(share == 0, missing, TRUST * missing), 1)
-    likelihood = labels * jnp.log(jnp.maximum(present, FLOOR)) + absent * jnp.log(jnp.maximum(missing, FLOOR))
+        absent = jnp.minimum(jnp.where(share == 0, absent, TRUST * absent), 1)
     gamma = labels * (settings.gamma_pos + settings.weight_pos * factor)
-    gamma += absent * (settings.gamma_neg + settings.weight_neg * factor)
-    focal = lax.stop_gradient((1 - labels * present - absent * missing) ** gamma)
-    return -likelihood * focal * (factor if settings.class_weight else 1)
+    gamma += (1 - labels) * (settings.gamma_neg + settings.weight_neg * factor)
+    return losses.focal_likelihood(present, absent, labels, gamma) * (factor if settings.class_weight else 1)
 
 
 def cooccurrence(labels: jax.Array) -> jax.Array:

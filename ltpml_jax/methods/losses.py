@@ -90,7 +90,13 @@ def asymmetric(
     below which they have no gradient. through: whether the gradient passes through the focal weight. ASL, ICCV 2021.
     """
     logits = wide(logits)
-    present, absent = jax.nn.sigmoid(logits), shifted_absence(logits, clip)
+    return focal_likelihood(jax.nn.sigmoid(logits), shifted_absence(logits, clip), labels, gamma, through)
+
+
+def focal_likelihood(
+    present: jax.Array, absent: jax.Array, labels: jax.Array, gamma: jax.Array | float, through: bool = False
+) -> jax.Array:
+    """`asymmetric` [B, C] of the probabilities p and q [B, C] themselves."""
     likelihood = labels * _cut_log(present) + (1 - labels) * _cut_log(absent)
     weight = _power(1 - (labels * present + (1 - labels) * absent), gamma)
     return -likelihood * (weight if through else lax.stop_gradient(weight))

@@ -68,6 +68,14 @@ def test_mfm_without_classes_is_the_asymmetric_loss():
     np.testing.assert_allclose(mfm(LOGITS, LABELS, COUNT, asl), want, rtol=2e-5, atol=1e-7)
 
 
+def test_a_sure_false_prediction_keeps_its_slope_without_clipping():
+    plain = ComicSettings(gamma_neg=0.0, weight_neg=0.0, clip=0.0, class_weight=False)
+    logits, labels = jnp.array([[14.0, 17.0]]), jnp.zeros((1, 2))
+    np.testing.assert_allclose(mfm(logits, labels, jnp.array([3.0, 3.0]), plain), logits, rtol=1e-6)
+    slope = gradient(lambda z: mfm(z, labels, jnp.array([3.0, 3.0]), plain).sum())(logits)
+    np.testing.assert_allclose(slope, 1.0, rtol=1e-5)
+
+
 def test_discount_by_co_occurrence():
     """Classes 0 and 1 meet twice, 2 is alone; by columns, class 0's row is (3/5, 2/4, 0, 0)."""
     table = jnp.array([[1, 1, 0, 0], [1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0]])
