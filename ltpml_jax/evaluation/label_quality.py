@@ -31,7 +31,8 @@ class Counts(NamedTuple):
 
     true, false [bins]: true and false candidates by soft label, without known positives and unknown labels; found [3]:
     hits, predicted, present; true_by_odds, false_by_odds [bins]: as the first two, by x / (x + 1) with x = soft label *
-    size of the set; spread [SHARES]: candidates by soft label in equal parts of [0, 1], whatever is true.
+    size of the set; spread [SHARES]: candidates by soft label in equal parts of [0, 1], whatever is true; true_unknown,
+    false_unknown [bins]: unknown labels by soft label, by what is true.
     """
 
     true: np.ndarray
@@ -40,6 +41,8 @@ class Counts(NamedTuple):
     true_by_odds: np.ndarray
     false_by_odds: np.ndarray
     spread: np.ndarray
+    true_unknown: np.ndarray
+    false_unknown: np.ndarray
 
 
 def measure(method: Method, state: TrainState, task: Task) -> Counts | None:
@@ -49,7 +52,7 @@ def measure(method: Method, state: TrainState, task: Task) -> Counts | None:
     """
     if method.beliefs is None:
         return None
-    mine = Counts(*(np.zeros(size, np.int64) for size in (_BINS, _BINS, 3, _BINS, _BINS, SHARES)))
+    mine = Counts(*(np.zeros(size, np.int64) for size in (_BINS, _BINS, 3, _BINS, _BINS, SHARES, _BINS, _BINS)))
     for start, soft, hard in beliefs_by_block(method, state, len(task.train)):
         rows = slice(start, start + len(soft))
         truth = task.dataset.train.labels[task.train[rows]]
@@ -79,12 +82,14 @@ def count(soft: np.ndarray, hard: np.ndarray, truth: np.ndarray, states: np.ndar
 
     truth: what is; states: what training sees.
     """
-    at, true, predicted = states == LabelState.CANDIDATE, truth == LabelState.POSITIVE, hard > 0
+    at, unknown = states == LabelState.CANDIDATE, states == LabelState.UNKNOWN
+    true, predicted = truth == LabelState.POSITIVE, hard > 0
     odds = soft * listed(states).sum(1, keepdims=True)
     found = np.array([(true & predicted).sum(), predicted.sum(), true.sum()], np.int64)
-    plain, by_odds = (binned(values, at & true, at & ~true) for values in (soft, odds / (odds + 1)))
+    plain = binned(soft, at & true, at & ~true, unknown & true, unknown & ~true)
+    by_odds = binned(odds / (odds + 1), at & true, at & ~true)
     spread = np.histogram(soft[at], SHARES, (0, 1))[0]
-    return Counts(plain[0], plain[1], found, by_odds[0], by_odds[1], spread)
+    return Counts(plain[0], plain[1], found, by_odds[0], by_odds[1], spread, plain[2], plain[3])
 
 
 def binned(values: np.ndarray, *masks: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -94,11 +99,15 @@ def binned(values: np.ndarray, *masks: np.ndarray) -> tuple[np.ndarray, ...]:
 
 
 def scores(counts: Counts) -> Scores:
-    """Average precision of soft labels over candidates, precision and recall of hard labels, in percent."""
+    """Average precision of soft labels over candidates and over unknown labels, precision and recall of hard labels.
+
+    In percent; NaN where there is none.
+    """
     hits, predicted, present = counts.found.tolist()
     return {
         "soft_label_AP": binned_precision(counts.true, counts.false),
         "soft_label_x_size_AP": binned_precision(counts.true_by_odds, counts.false_by_odds),
+        "soft_label_unknown_AP": binned_precision(counts.true_unknown, counts.false_unknown),
         "hard_label_precision": 100 * hits / max(predicted, 1),
         "hard_label_recall": 100 * hits / max(present, 1),
     }

@@ -24,6 +24,7 @@ TABLE = (
 QUALITY = (
     ("soft label AP over candidates", "soft_label_AP"),
     ("soft label x set size AP", "soft_label_x_size_AP"),
+    ("soft label AP over unknown labels", "soft_label_unknown_AP"),
     ("hard label precision", "hard_label_precision"),
     ("hard label recall", "hard_label_recall"),
 )
@@ -36,7 +37,8 @@ def table(title: str, results: dict[str, Scores], quality: Scores | str, notes: 
     for name, scores in results.items():
         lines.append(f"{name:<{width}}" + "".join(f"{_show(scores[key]):>12}" for _, key in TABLE))
     if not isinstance(quality, str):
-        quality = ", ".join(f"{head} {_show(quality[key])}" for head, key in QUALITY)
+        known = [(head, quality[key]) for head, key in QUALITY if not math.isnan(quality[key])]
+        quality = ", ".join(f"{head} {_show(value)}" for head, value in known)
     return "\n".join([*lines, f"corrected labels: {quality}", *(f"note: {note}" for note in notes)])
 
 

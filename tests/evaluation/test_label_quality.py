@@ -41,6 +41,7 @@ def test_known_positives_and_unknown_labels_are_no_candidates():
     soft = np.array([[0.5, 0.1, 0.9, 0.6], [0.9, 0.9, 0.9, 0.4]])
     got = label_quality.scores(label_quality.count(soft, soft > 0.5, truth, states))
     assert got["soft_label_AP"] == pytest.approx(100 * (1 / 2 + 2 / 3) / 2)  # 0.6 false, 0.5 true, 0.4 true
+    assert got["soft_label_unknown_AP"] == pytest.approx(50)  # equal, one of two true
     missing = label_quality.count(soft, soft > 0.5, truth, np.where(states == 2, 3, states))
     assert np.isnan(label_quality.scores(missing)["soft_label_AP"]) and not missing.spread.any()
 

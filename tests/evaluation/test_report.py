@@ -20,6 +20,7 @@ SCORES = {
 QUALITY = {
     "soft_label_AP": 50.0,
     "soft_label_x_size_AP": 60.0,
+    "soft_label_unknown_AP": float("nan"),
     "hard_label_precision": 0.125,
     "hard_label_recall": float("nan"),
 }
@@ -37,7 +38,7 @@ def test_the_table_shows_every_number_below_its_head():
     assert last.startswith("last (epoch 2) ") and best.startswith("best (epoch 1) ")
     assert labels == (
         "corrected labels: soft label AP over candidates 50.00, soft label x set size AP 60.00, "
-        "hard label precision 0.12, hard label recall -"
+        "hard label precision 0.12"
     )
     assert note == "note: n1"
 
@@ -66,7 +67,7 @@ def test_results_are_strict_json_with_undefined_as_null(tmp_path):
     assert got["seed"] == 3 and got["test"]["last"]["mAP_tail"] is None
     assert got["test"]["last"]["mAP_total"] == 12.345
     assert got["class_AP"] == {"last": {"cat": None}}
-    assert got["corrected_labels"] == QUALITY | {"hard_label_recall": None}
+    assert got["corrected_labels"] == QUALITY | {"hard_label_recall": None, "soft_label_unknown_AP": None}
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
 
 
