@@ -57,6 +57,6 @@ def _read_to_the_end(data: bytes) -> str:
     with Image.open(io.BytesIO(data)) as image:
         form = image.format or "strange"
         if form in FORMATS:
-            image.draft(image.mode, (image.width // 8, image.height // 8))
+            image.draft(image.mode, (max(image.width // 8, 1), max(image.height // 8, 1)))
             image.load()
     return form

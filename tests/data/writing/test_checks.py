@@ -17,6 +17,12 @@ def encoded(form: str, mode: str = "RGB", **options) -> bytes:
     return buffer.getvalue()
 
 
+def small(form: str, size: tuple[int, int]) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, (200, 30, 30)).save(buffer, form)
+    return buffer.getvalue()
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -28,6 +34,9 @@ def encoded(form: str, mode: str = "RGB", **options) -> bytes:
         encoded("PNG", "RGBA"),
         encoded("PNG", "P"),
         encoded("PNG", "1"),
+        small("JPEG", (640, 5)),
+        small("JPEG", (1, 1)),
+        small("PNG", (1, 700)),
     ],
 )
 def test_whole_images_have_no_fault(data):
