@@ -67,8 +67,7 @@ def write(audit: Audit, folder: Path, every_image: bool, wanted: Collection[str]
     if PAGE in wanted:
         text = page.render(audit.entries, audit.pictures, audit.summary)
         (folder / "index.html").write_text(text, encoding="utf-8")
-    entries.write_summary(folder, audit.summary)
-    return audit
+    return audit._replace(summary=entries.write_summary(folder, audit.summary))
 
 
 def text(summary: dict[str, Any]) -> str:

@@ -157,6 +157,8 @@ def _counts(values: list[str]) -> dict[str, int]:
     return {value: values.count(value) for value in sorted(set(values)) if value}
 
 
-def write_summary(folder: Path, content: dict[str, Any]) -> None:
-    """Write summary.json; OSError where that cannot be."""
+def write_summary(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """Write summary.json, with the names of what lies beside it; returns its content. OSError where that cannot be."""
+    content = content | {"files": sorted(path.name for path in folder.iterdir())}
     (folder / MARK.file).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return content

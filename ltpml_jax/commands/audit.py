@@ -3,7 +3,6 @@
 DIR/index.html is the page to decide on; what it downloads, `ltpml prepare --from --corrections` applies.
 """
 
-from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -48,7 +47,7 @@ def problems(values: Any) -> list[str]:
 
 def run(values: Any) -> None:
     """Write the audit and print what is in it."""
-    from ltpml_jax.audit import audited
+    from ltpml_jax.audit import audited, entries
     from ltpml_jax.workdir import join_names
 
     audit = audited.audit_runs(
@@ -62,7 +61,7 @@ def run(values: Any) -> None:
         wanted=values.exports,
     )
     print(audited.text(audit.summary))
-    print(f"Written to {values.out}: {', '.join(sorted(path.name for path in Path(values.out).iterdir()))}")
+    print(f"Written to {values.out}: {', '.join([*audit.summary['files'], entries.MARK.file])}")
 
 
 COMMAND = Command(

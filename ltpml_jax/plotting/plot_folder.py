@@ -31,10 +31,6 @@ def write(runs: Sequence[PlottedRun], out: Path, kind: str) -> list[str]:
     Raises UserError where the folder cannot be written, or is something else.
     """
     result_folder.check(out, MARK)
-    listed = (result_folder.marked(out, MARK) or {}).get("files")
-    earlier = (
-        [path for path in out.iterdir() if path.is_file() and path.name in listed] if isinstance(listed, list) else []
-    )
     left_out = reasons(runs)
     files: list[str] = []
     with result_folder.written(out, MARK) as scratch:
@@ -43,9 +39,6 @@ def write(runs: Sequence[PlottedRun], out: Path, kind: str) -> list[str]:
         content: dict[str, Any] = {"kind": MARK.kind, "ltpml_jax": __version__, "files": files, "left_out": left_out}
         content["runs"] = {one.label: str(one.run.workdir) for one in runs}
         (scratch / MARK.file).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    for path in earlier:
-        if path.name not in files:  # of runs that are not among these
-            path.unlink()
     for sentence in left_out:
         log.info(sentence)
     return files

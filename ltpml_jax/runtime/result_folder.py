@@ -1,6 +1,7 @@
 """A folder of results: made beside its place, and shown when it is whole in the place of an earlier one of its kind.
 
-A JSON object in it, the mark, has the field `kind`, so that nothing else is ever replaced.
+A JSON object in it, the mark, has the field `kind`, so that nothing else is ever replaced, and the field `files`, the
+names of what was written beside it.
 """
 
 import contextlib
@@ -46,8 +47,8 @@ def marked(out: Path, mark: Mark) -> dict[str, Any] | None:
 def written(out: Path, mark: Mark) -> Iterator[Path]:
     """Yield a folder to write to, whose files replace those of `out` at the end of the block.
 
-    Files of other names in `out`, such as the corrections of an earlier page, stay. `out` stays as it is where the
-    block raises. UserError where it cannot be written.
+    What the mark of `out` names and the block did not write is removed; other files in `out`, such as the corrections
+    of an earlier page, stay. `out` stays as it is where the block raises. UserError where it cannot be written.
     """
     scratch = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
@@ -55,10 +56,26 @@ def written(out: Path, mark: Mark) -> Iterator[Path]:
             scratch.mkdir(parents=True)
             yield scratch
             out.mkdir(exist_ok=True)
+            for name in _listed(out, mark) - {part.name for part in scratch.iterdir()}:
+                _remove(out / name)
             for part in sorted(scratch.iterdir(), key=lambda part: part.name == mark.file):  # the mark comes last
                 place = out / part.name
                 if place.is_dir():
-                    shutil.rmtree(place)
+                    _remove(place)
                 part.replace(place)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _listed(out: Path, mark: Mark) -> set[str]:
+    """The names in `out` that its mark has as what was written before."""
+    names = (marked(out, mark) or {}).get("files")
+    there = {path.name for path in out.iterdir()}
+    return there & {name for name in names if isinstance(name, str)} if isinstance(names, list) else set()
+
+
+def _remove(place: Path) -> None:
+    if place.is_dir() and not place.is_symlink():
+        shutil.rmtree(place)
+    else:
+        place.unlink(missing_ok=True)

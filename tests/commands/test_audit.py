@@ -23,6 +23,12 @@ def test_an_audit_of_a_run(tmp_path, capsys):
     assert "the run drew these labels (partial rate 0.3)" in printed
     names = ["cleanlab.npz", "entries.csv", "entries.parquet", "images", "index.html", "summary.json"]
     assert sorted(path.name for path in out.iterdir()) == names
+    (out / "corrections.csv").write_text("mine")
+    call(f"--workdir={runs.finished()}", f"--out={out}", "--top=5", "--per_class=1", "--exports=html,csv")
+    printed = capsys.readouterr().out.splitlines()[-1]
+    names = ["entries.csv", "entries.parquet", "images", "index.html", "labels.csv", "summary.json"]
+    assert printed == f"Written to {out}: {', '.join(names)}"
+    assert sorted(path.name for path in out.iterdir()) == ["corrections.csv", *names]
     listed = json.loads((out / "summary.json").read_text())["listed"]["reason"]
     assert listed.keys() == {"candidate_false", "candidate_true", "missing_positive"}
     assert "Corrections of them cannot be applied" in (out / "index.html").read_text()

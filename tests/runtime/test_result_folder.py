@@ -33,12 +33,15 @@ def test_an_audit_is_replaced_and_what_a_user_put_there_stays(tmp_path):
     with result_folder.written(out, MARK) as scratch:
         (scratch / "images").mkdir()
         (scratch / "images" / "old.png").write_text("old")
-        (scratch / "summary.json").write_text("1")
+        (scratch / "other").mkdir()
+        (scratch / "old.csv").write_text("old")
+        content = {"kind": MARK.kind, "files": ["images", "other", "old.csv", "../file", 3]}
+        (scratch / "summary.json").write_text(json.dumps(content))
     (out / "corrections.csv").write_text("mine")
     with pytest.raises(RuntimeError), result_folder.written(out, MARK) as scratch:
         (scratch / "summary.json").write_text("torn")
         raise RuntimeError
-    assert (out / "summary.json").read_text() == "1"
+    assert json.loads((out / "summary.json").read_text()) == content and (out / "other").is_dir()
     with result_folder.written(out, MARK) as scratch:
         (scratch / "images").mkdir()
         (scratch / "summary.json").write_text("2")
