@@ -78,12 +78,14 @@ def problems(values: Any) -> list[str]:
         )
     if ("from" in given) != bool(values.corrections):
         found.append("--from and --corrections go together: a dataset, and the file that corrects it.")
-    apart = ("images", "unlisted", "test_share", "validation_share", "skip_bad")
-    beside = next((name for name in apart if values[name].value), "")
+    apart = ("images", "unlisted", "test_share", "validation_share", "seed", "skip_bad")
+    beside = next((name for name in apart if values[name].present), "")
     if "from" in given and beside:
         found.append(f"--from keeps the images and splits of its dataset; leave --{beside} out.")
     if values.minus_one and "csv" not in given:
         found.append("--minus_one is about the tables of --csv; leave it out.")
+    if values["difficult"].present and "voc" not in given:
+        found.append("--difficult is about the objects of --voc; leave it out.")
     if "appendix" in given and not values.images:
         found.append("--images is missing; it names the folder of the images.")
     return found

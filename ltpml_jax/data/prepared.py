@@ -136,7 +136,7 @@ def disagreements(folder: epath.PathLike, split: str, shape: tuple[int, int]) ->
     if not file.exists():
         return np.zeros((0, 4), np.int64)
     try:
-        found = np.load(file)
+        found = _array(file)
         if found.dtype != np.int64 or found.ndim != 2 or found.shape[1] != 4:
             raise ValueError(f"{file.name} is {found.dtype} {found.shape}, not int64 (D, 4)")
         if (found < [0, 0, 1, 1]).any() or (found[:, :2] >= shape).any():
@@ -144,6 +144,14 @@ def disagreements(folder: epath.PathLike, split: str, shape: tuple[int, int]) ->
     except Exception as error:  # see open_folder
         raise UserError(_damaged(epath.Path(folder), str(error) or type(error).__name__, _REMEDY)) from error
     return found
+
+
+def _array(file: epath.Path) -> np.ndarray:
+    """The array of a file; ValueError where it holds none, without NumPy's advice to unpickle it."""
+    try:
+        return np.load(file)
+    except ValueError as error:
+        raise ValueError(f"{file.name} holds no array of numbers") from error
 
 
 def cached(folder: epath.Path, metadata: dict[str, Any]) -> epath.Path:

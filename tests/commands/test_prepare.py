@@ -195,6 +195,10 @@ def test_wrong_commands_end_in_one_sentence_and_status_2(place, tmp_path):
         "two files for the split train": command(place, "mine", appendix="", coco="a.json,b.json"),
         "leave --images out": command(place, "mine", appendix="", corrections="c.csv", **{"from": "own"}),
         "--from and --corrections go together": command(place, "mine", appendix="", images="", **{"from": "own"}),
+        "--difficult is about the objects of --voc": command(place, "mine", **own, difficult="negative"),
+        "leave --seed out": command(
+            place, "mine", appendix="", images="", corrections="c.csv", seed=4, **{"from": "own"}
+        ),
         "There is no folder --images=/nowhere": command(
             place, "mine", appendix="", csv=place / "own.csv", images="/nowhere"
         ),

@@ -1,11 +1,8 @@
 """Several annotators of one image: what their judgements come to, and where they disagree."""
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from ltpml_jax.data.labels import LabelState
-from ltpml_jax.data.listing import ListedSplit
 
 # Evidence as bits, so that "or" joins judgements: 1 for absent, 2 for present.
 _EVIDENCE = np.empty(4, np.uint8)
@@ -46,10 +43,3 @@ def _joined(images: np.ndarray, evidence: np.ndarray) -> np.ndarray:
     order = np.argsort(images, kind="stable")
     starts = np.searchsorted(images[order], np.arange(images.max() + 1))
     return np.bitwise_or.reduceat(evidence[order], starts, axis=0)
-
-
-def notes(splits: Mapping[str, ListedSplit]) -> list[str]:
-    """A sentence for the report where annotators disagree."""
-    found = [listed.disagreements for listed in splits.values()]
-    labels, images = sum(map(len, found)), sum(len(np.unique(one[:, 0])) for one in found)
-    return [f"Annotators disagree on labels: {labels}, of images: {images}."] if labels else []

@@ -9,7 +9,7 @@ file is refused as a whole.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -88,7 +88,8 @@ def apply(
     Raises UserError where the file is of another dataset, contradicts itself, or `was` is not what the dataset says.
     """
     places = {split: {id_: row for row, id_ in enumerate(known)} for split, known in ids.items()}
-    if rows and not any(one.id in places.get(one.split, {}) for one in rows):
+    _check_splits(table, rows, name, places)
+    if rows and not any(one.id in places[one.split] for one in rows):
         raise UserError(f"None of the ids in {table.path} is one of {name}; the file belongs to another dataset.")
     classes = {common.class_name(class_): number for number, class_ in enumerate(class_names)}
     found = {split: np.array(values, np.int8) for split, values in states.items()}
@@ -119,16 +120,22 @@ def _check_earlier(table: Table, one: Correction, earlier: Correction) -> None:
         )
 
 
+def _check_splits(table: Table, rows: Sequence[Correction], name: str, splits: Mapping[str, Any]) -> None:
+    """UserError for the first row whose split is not in the dataset."""
+    for one in rows:
+        if one.split not in splits:
+            raise UserError(f"{table.place(one.place)}: {name} has no split {one.split!r}; it has {', '.join(splits)}.")
+
+
 def _check_row(
     table: Table, one: Correction, name: str, places: Mapping[str, Mapping[str, int]], classes: Mapping[str, int]
 ) -> None:
-    """UserError where a row's split, image or class is not in the dataset."""
-    where = table.place(one.place) if one.split not in places or one.id not in places[one.split] else ""
-    if one.split not in places:
-        raise UserError(f"{where}: {name} has no split {one.split!r}; it has {', '.join(places)}.")
-    if where:
+    """UserError where a row's image or class is not in the dataset."""
+    if one.id not in places[one.split]:
         near = nearest(one.id, places[one.split])
-        raise UserError(f"{where}: {name} has no image {one.id!r} in {one.split}; did you mean {near!r}?")
+        raise UserError(
+            f"{table.place(one.place)}: {name} has no image {one.id!r} in {one.split}; did you mean {near!r}?"
+        )
     if one.class_ not in classes:
         near = nearest(one.class_, classes)
         raise UserError(f"{table.place(one.place)}: {name} has no class {one.class_!r}; did you mean {near!r}?")

@@ -1,9 +1,10 @@
 """Own labels from an export of Label Studio: JSON with annotations, or JSON_MIN.
 
 A task is an image with choices. A choice that was made is a positive; what was not chosen is what the caller says,
-negative or unknown, for an export does not tell whether an annotator saw the other choices. Several annotations of one
-task are several annotators: a class is a candidate where they disagree. Tasks without an annotation (cancelled ones
-count not) are left out, with a note.
+negative or unknown, for an export does not tell whether an annotator saw the other choices. A class is a candidate
+where annotators of one task disagree; of one annotator the last annotation counts, and annotations that name none are
+of as many. JSON_MIN has a record for each annotation: those of one image are one task. Tasks without an annotation
+(cancelled ones count not) are left out, with a note.
 
 `data.image` is the image: below the folder of images, absolute, or as Label Studio serves local files
 (`/data/local-files/?d=PATH`). `data.id` is its id where there is one, else the path.
@@ -36,7 +37,7 @@ def read_export(path: str, images: str, unlisted: str | None) -> Listing:
             "all classes) or --unlisted=unknown."
         )
     tasks = _tasks(path)
-    done = [(number, task, chosen) for number, task in enumerate(tasks) if (chosen := _chosen(path, number, task))]
+    done, left_out = _annotated(path, tasks)
     if not done:
         raise UserError(f"No task in {path} has an annotation; export the project after some are submitted.")
     class_names = tuple(sorted({name for _, _, chosen in done for names in chosen for name in names}))
@@ -55,9 +56,8 @@ def read_export(path: str, images: str, unlisted: str | None) -> Listing:
     paths = common.image_paths(images, places, numbered.__getitem__)
     said = np.array(rows), np.stack(judged)
     splits = {"train": ListedSplit(ids, paths, annotators.merge(*said), annotators.disagreements(*said))}
-    left_out = len(tasks) - len(done)
     notes = [f"{left_out} tasks have no annotation and are left out."] if left_out else []
-    return common.checked(Listing(class_names, splits, notes=[*notes, *annotators.notes(splits)]), path)
+    return common.checked(Listing(class_names, splits, notes=notes), path)
 
 
 def _tasks(path: str) -> list[dict[str, Any]]:
@@ -70,24 +70,47 @@ def _tasks(path: str) -> list[dict[str, Any]]:
     return content
 
 
-def _chosen(path: str, number: int, task: dict[str, Any]) -> list[list[str]]:
+def _annotated(path: str, tasks: list[dict[str, Any]]) -> tuple[list[tuple[int, dict[str, Any], list[list[str]]]], int]:
+    """Tasks with an annotation, each with its number and what every annotator chose; and how many have none."""
+    found: dict[Any, tuple[int, dict[str, Any], dict[Any, list[str]]]] = {}
+    left_out = 0
+    for number, task in enumerate(tasks):
+        chosen = _chosen(path, number, task)
+        if not chosen:
+            left_out += 1
+            continue
+        key = number if "annotations" in task else _image(path, number, task)
+        said = found.setdefault(key, (number, task, {}))[2]
+        said.update({(number, place) if who is None else who: names for place, (who, names) in enumerate(chosen)})
+    return [(number, task, list(said.values())) for number, task, said in found.values()], left_out
+
+
+def _chosen(path: str, number: int, task: dict[str, Any]) -> list[tuple[str | None, list[str]]]:
     try:
         return choices(task)
     except (TypeError, AttributeError):
         raise UserError(f"Task {number} of {path} has annotations of another form; export the project again.") from None
 
 
-def choices(task: dict[str, Any]) -> list[list[str]]:
-    """The classes that each annotation of a task chose; [] where there is none.
+def choices(task: dict[str, Any]) -> list[tuple[str | None, list[str]]]:
+    """Who made each annotation of a task (None where it does not say), and the classes chosen; [] where there is none.
 
     An annotation that chose nothing is one; JSON_MIN leaves its field out, and is then taken for no annotation.
     Raises TypeError or AttributeError where the task is not of Label Studio's form.
     """
     if "annotations" in task:
         done = [one for one in task["annotations"] if isinstance(one, dict) and not one.get("was_cancelled")]
-        return [_names([item for item in one.get("result", []) if item.get("type") == "choices"]) for one in done]
+        results = [[item for item in one.get("result", []) if item.get("type") == "choices"] for one in done]
+        return [(_who(one.get("completed_by")), _names(items)) for one, items in zip(done, results, strict=True)]
     found = [value for key, value in task.items() if key not in _FIELDS and _is_choice(value)]
-    return [_names([{"value": value} for value in found])] if found else []
+    return [(_who(task.get("annotator")), _names([{"value": value} for value in found]))] if found else []
+
+
+def _who(annotator: Any) -> str | None:
+    """A name for an annotator: a number, an address, or an object with one of them."""
+    if isinstance(annotator, dict):
+        annotator = annotator.get("id", annotator.get("email"))
+    return str(annotator) if isinstance(annotator, int | str) else None
 
 
 # What JSON_MIN has beside the choices.

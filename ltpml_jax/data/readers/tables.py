@@ -63,8 +63,7 @@ def read_table(path: str, images: str, unlisted: str | None = None, minus_one: s
     else:
         class_names, states, notes = _labels(table, unlisted, minus_one)
     splits = _splits(table, images, states)
-    notes = [*taken, *notes, *annotators.notes(splits)]
-    return common.checked(Listing(class_names, splits, notes=notes), path)
+    return common.checked(Listing(class_names, splits, notes=[*taken, *notes]), path)
 
 
 def with_path(table: Table) -> tuple[Table, list[str]]:

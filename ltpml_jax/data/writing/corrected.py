@@ -47,7 +47,7 @@ def write(name: str, source: str, file: str, out: epath.PathLike, overwrite: boo
     before = prepared.read_metadata(epath.Path(dataset.train.records.folder))
     more = {
         "name": name,
-        "plan": plan(name, source, ids, changes),
+        "plan": plan(name, before["plan"], ids, changes),
         "arguments": {"from": source, "corrections": file},
         "skipped": before["skipped"],
         "notes": [note(file, source, changes)],
@@ -65,9 +65,9 @@ def _listed(split: Split, ids: list[str], part: str, states: np.ndarray) -> List
     return ListedSplit(ids, [], states, found[open_])
 
 
-def plan(name: str, source: str, ids: Mapping[str, list[str]], changes: Changes) -> str:
+def plan(name: str, source_plan: str, ids: Mapping[str, list[str]], changes: Changes) -> str:
     """A sha256 of what the dataset is made of, as `recipe.digest` for one made of files."""
-    whole = hashlib.sha256(json.dumps([prepared.FORMAT, name, "corrected", source, ids]).encode())
+    whole = hashlib.sha256(json.dumps([prepared.FORMAT, name, "corrected", source_plan, ids]).encode())
     for states in changes.states.values():
         whole.update(np.ascontiguousarray(states, np.int8).data)
     return whole.hexdigest()

@@ -95,6 +95,13 @@ def _pairs(together: np.ndarray, names: tuple[str, ...]) -> list[list[Any]]:
     return [[names[rows[i]], names[columns[i]], int(images[i])] for i in order if images[i]]
 
 
+def disagreement_notes(listing: Listing) -> list[str]:
+    """A sentence for the report where annotators disagree."""
+    found = [listed.disagreements for listed in listing.splits.values()]
+    labels, images = sum(map(len, found)), sum(len(np.unique(one[:, 0])) for one in found)
+    return [f"Annotators disagree on labels: {labels}, of images: {images}."] if labels else []
+
+
 def text(metadata: dict[str, Any]) -> str:
     """The report: what is in the dataset, and what is not."""
     skipped = metadata["skipped"]

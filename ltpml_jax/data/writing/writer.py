@@ -76,7 +76,7 @@ def _make(
 ) -> dict[str, Any]:
     """Makes the dataset in `home` and shows it as `folder`; returns its metadata, which has the `entries`."""
     rest, skipped = _write_shards(listing, files, home, jobs, skip_bad)
-    notes = [*listing.notes, *bad.changes(listing, rest)]
+    notes = [*listing.notes, *metadata.disagreement_notes(rest), *bad.changes(listing, rest)]
     metadata.write_info(home / "incomplete", entries["name"], rest)
     written = metadata.write(home / "incomplete", rest, {**entries, "skipped": skipped, "notes": notes})
     publish(home, folder)

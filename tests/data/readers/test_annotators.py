@@ -41,4 +41,4 @@ def test_disagreements_are_those_of_plain_loops_in_any_order():
 def test_who_is_not_sure_or_did_not_look_disagrees_with_nobody():
     states = np.array([[YES, NO, MAYBE, YES, UNKNOWN], [MAYBE, MAYBE, MAYBE, UNKNOWN, NO]], np.int8)
     found = annotators.disagreements(np.array([0, 0]), states)
-    assert found.shape == (0, 4) and found.dtype == np.int64 and annotators.notes({}) == []
+    assert found.shape == (0, 4) and found.dtype == np.int64

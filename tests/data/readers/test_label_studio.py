@@ -44,9 +44,27 @@ def test_annotations_become_states(tmp_path, unlisted, rest):
     assert found.paths == ["/photos/a b.jpg", "/photos/c.jpg", "/abs/d.jpg"]
     disagree = MAYBE if rest == NO else YES  # who does not know does not disagree
     np.testing.assert_array_equal(found.states, [[YES, YES], [disagree, YES], [rest, rest]])
-    said, notes = ([[1, 0, 1, 1]], ["Annotators disagree on labels: 1, of images: 1."]) if rest == NO else ([], [])
-    assert found.disagreements.tolist() == said
-    assert listing.notes == ["1 tasks have no annotation and are left out.", *notes]
+    assert found.disagreements.tolist() == ([[1, 0, 1, 1]] if rest == NO else [])
+    assert listing.notes == ["1 tasks have no annotation and are left out."]
+
+
+def test_of_one_annotator_the_last_annotation_counts(tmp_path):
+    ann, bob = {"completed_by": 1}, {"completed_by": {"id": 2, "email": "b@x.org"}}
+    said = [annotation("cat", **ann), annotation("dog", **ann), annotation("dog", **bob)]
+    found = read(tmp_path, [{"data": {"image": "a.jpg"}, "annotations": said}, FULL[0]]).splits["train"]
+    np.testing.assert_array_equal(found.states, [[NO, YES], [YES, YES]])
+    assert not len(found.disagreements)
+
+
+def test_records_of_one_image_in_the_small_form_are_its_annotators(tmp_path):
+    said = ((1, "cat"), (2, "dog"), (2, "cat"))
+    records = [{"image": "a.jpg", "labels": label, "annotator": who} for who, label in said]
+    found = read(tmp_path, [*records[:2], SMALL[1], {**records[0], "annotator": 3}]).splits["train"]
+    assert found.paths == ["/photos/a.jpg", "/photos/b.jpg"]
+    np.testing.assert_array_equal(found.states, [[MAYBE, MAYBE], [NO, YES]])
+    assert found.disagreements.tolist() == [[0, 0, 2, 1], [0, 1, 1, 2]]
+    again = read(tmp_path, [*records, SMALL[1]]).splits["train"]
+    np.testing.assert_array_equal(again.states, [[YES, NO], [NO, YES]])
 
 
 def test_the_small_form(tmp_path):

@@ -97,7 +97,6 @@ def test_annotators_agree_disagree_or_do_not_look(tmp_path):
     assert listing.splits["train"].paths == ["/photos/b.jpg", "/photos/a.jpg"]
     assert states_of(listing) == [[YES, NO, MAYBE, MAYBE, YES, UNKNOWN], [NO] * 6]
     assert listing.splits["train"].disagreements.tolist() == [[0, 2, 2, 1]]
-    assert listing.notes == ["Annotators disagree on labels: 1, of images: 1."]
 
 
 def test_disagreements_go_with_the_images_of_their_split(tmp_path):
@@ -108,7 +107,6 @@ def test_disagreements_go_with_the_images_of_their_split(tmp_path):
     listing = read_csv(tmp_path, text)
     assert listing.splits["train"].disagreements.tolist() == [[1, 0, 1, 1]]
     assert listing.splits["test"].disagreements.tolist() == [[1, 0, 1, 2]]
-    assert listing.notes == ["Annotators disagree on labels: 2, of images: 2."]
 
 
 def test_parquet_has_lists_numbers_truth_values_and_categories(tmp_path):

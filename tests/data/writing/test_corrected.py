@@ -2,14 +2,17 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
 from ltpml_jax.data import datasets, prepared
-from ltpml_jax.data.writing import corrected
+from ltpml_jax.data.listing import ListedSplit, Listing
+from ltpml_jax.data.writing import corrected, writer
 from ltpml_jax.errors import UserError
 from tests.helpers import evidences
 
@@ -97,3 +100,24 @@ def test_refusals_leave_everything_as_it_was(data, tmp_path):
     assert datasets.load("taken", str(data)).train.labels[0, 0] == 0
     corrected.write("taken", "mine", file(tmp_path, "a.png,cat,?,1,\n"), data, overwrite=True)
     assert datasets.load("taken", str(data)).train.labels[0, 0] == 2
+
+
+def test_another_source_makes_another_dataset(tmp_path):
+    data = evidences.dataset(tmp_path, names=NAMES)
+    corrected.write("two", "mine", file(tmp_path), data)
+    listing = Listing(NAMES, {"train": one_image(tmp_path, 10), "test": one_image(tmp_path, 20)})
+    writer.write("mine", listing, data, jobs=1, overwrite=True)
+    again = file(tmp_path, "a.png,cat,0,1,\n")
+    with pytest.raises(UserError, match="holds another dataset"):
+        corrected.write("two", "mine", again, data)
+    assert not corrected.write("three", "mine", again, data).was_there
+    listing = replace(listing, splits={**listing.splits, "test": one_image(tmp_path, 30)})
+    writer.write("mine", listing, data, jobs=1, overwrite=True)
+    with pytest.raises(UserError, match="holds another dataset"):  # the same labels, other images
+        corrected.write("three", "mine", again, data)
+
+
+def one_image(folder: Path, side: int) -> ListedSplit:
+    path = folder / f"{side}.png"
+    assert cv2.imwrite(str(path), np.zeros((side, side, 3), np.uint8))
+    return ListedSplit(["a.png"], [str(path)], np.array([[1, 0, 0]], np.int8))

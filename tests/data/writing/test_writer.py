@@ -179,7 +179,8 @@ def test_bad_images_can_be_left_out(tree, several, tmp_path):
     assert [record["index"] for record in dataset.train.records] == list(range(28))
     positives = (listing.splits["train"].states[kept] == 1).sum(0)
     assert np.all(np.asarray(metadata["splits"]["train"]["class_counts"]) >= positives)
-    assert metadata["notes"][0] == "a note" and "skipped images change class counts in train" in metadata["notes"][1]
+    assert metadata["notes"][:2] == ["a note", "Annotators disagree on labels: 2, of images: 2."]
+    assert "skipped images change class counts in train" in metadata["notes"][2]
 
 
 def test_a_replaced_image_is_all_that_is_written_again(tree, several, tmp_path):
