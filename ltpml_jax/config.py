@@ -210,8 +210,7 @@ def fields(config: Config, prefix: str = "") -> dict[str, Any]:
     """All fields of a config by dotted name."""
     out = {}
     for name, value in config.items():
-        path = f"{prefix}{name}"
-        out |= fields(value, f"{path}.") if isinstance(value, ConfigDict) else {path: value}
+        out |= fields(value, f"{prefix}{name}.") if isinstance(value, ConfigDict) else {f"{prefix}{name}": value}
     return out
 
 
@@ -225,10 +224,8 @@ def check_names(names: Iterable[str], config: Config) -> None:
 
 def validate(config: Config) -> None:
     """Raise UserError for the first value that cannot work; nothing has been compiled or written by then."""
-    values = fields(config)
-    check_names(values, default_config())
-    for name, setting in settings().items():
-        _check(name, values, setting)
+    check_names(fields(config), default_config())
+    check_values(config)
     fold, share = config.data.fold, config.data.validation
     if fold and share:
         raise UserError(f"config.data.fold is {fold!r} and config.data.validation {share:g}; set one to '' or 0.")
@@ -249,6 +246,13 @@ def validate(config: Config) -> None:
             f"config.method.name is {name!r}, which works on a finished run; name its work directory in "
             "config.model.start_from."
         )
+
+
+def check_values(config: Config) -> None:
+    """Raise UserError for the first declared field that is missing, of another type, or outside its rule."""
+    values = fields(config)
+    for name, setting in settings().items():
+        _check(name, values, setting)
 
 
 def build_method(config: Config) -> Method | None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ltpml_jax.config import check_names, fields, settings
+from ltpml_jax.config import check_names, check_values, fields, settings
 from ltpml_jax.errors import UserError
 from ltpml_jax.evaluation import bootstrap, model_file, predictions_file
 from ltpml_jax.evaluation.bootstrap import SCORES, Difference
@@ -20,6 +20,7 @@ from ltpml_jax.evaluation.metrics import average_precision
 from ltpml_jax.evaluation.model_file import ModelFile
 from ltpml_jax.evaluation.predictions_file import Predictions
 from ltpml_jax.runtime import metrics_log
+from ltpml_jax.workdir import FILE as CONFIG_FILE
 from ltpml_jax.workdir import saved_config
 
 SEEDS = ("seed", "data.candidate_seed")
@@ -124,13 +125,17 @@ def load(workdir: Path) -> FinishedRun:
     model, predictions = model_file.load(workdir), predictions_file.load(workdir)
     if len(model.class_names) != predictions.states.shape[1]:
         raise UserError(f"{workdir} has a model.json and a predictions-test.npz of other classes; it holds two runs.")
+    try:
+        check_values(config)
+    except UserError as error:
+        raise UserError(f"{workdir / CONFIG_FILE} is damaged: {error}") from None
     own = fields(config)
     lines = map(json.loads, metrics_log.kept_lines(workdir / metrics_log.FILE, sys.maxsize))
     passes = [sum(name.startswith("loss_pass") for name in line) for line in lines if "loss" in line]
     budget = Budget(
         predictions.step,
         predictions.step * own["data.batch_size"],
-        int(model.record["dataset"].get("training_images", 0)),
+        model.record["dataset"]["training_images"],
         max(passes, default=0) or float("nan"),
     )
     return FinishedRun(workdir, own, model, predictions, budget)

@@ -20,13 +20,33 @@ from ltpml_jax.errors import UserError
 from ltpml_jax.methods.settings import Config
 from ltpml_jax.photometric import IMAGENET_MEAN, IMAGENET_STD
 from ltpml_jax.runtime.files import write_atomic, writing
+from ltpml_jax.runtime.json_form import Fits, list_of, named, number, record, text, whole
 
 if TYPE_CHECKING:
     from ltpml_jax.experiment import Experiment
 
 FILE = "model.json"
 FORMAT = 1
+LARGEST_SIDE = 4096  # as of config.data.image_size
 MAKE = "`ltpml evaluate --workdir={} --predictions` makes it while the dataset is there"
+
+
+_NUMBERS = list_of(lambda value: whole(value) and value >= 0)
+_FIELDS: dict[str, Fits] = {
+    "method": text,
+    "predictions": list_of(text),
+    "class_names": list_of(text),
+    "groups": record(dict.fromkeys(GROUPS, _NUMBERS)),
+    "class_counts": list_of(number),
+    "counts_are": text,
+    "image_size": lambda value: whole(value) and 0 < value <= LARGEST_SIDE,
+    "resize": text,
+    "mean": list_of(number),
+    "std": list_of(number),
+    "backbone": text,
+    "dataset": record({"name": text, "training_images": whole, "candidates_sha256": text}),
+    "candidates": record({"kind": text, "parameters": named(lambda value: True)}),
+}
 
 
 class ModelFile(NamedTuple):
@@ -92,29 +112,31 @@ def load(workdir: Path) -> ModelFile:
     """The model.json of a work directory; UserError where it is missing, not of this format, or damaged."""
     path = workdir / FILE
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
         raise UserError(f"There is no {FILE} in {workdir}; {MAKE.format(workdir)}.") from None
     except (ValueError, RecursionError):
         raise UserError(f"{path} is damaged: it is not JSON; {MAKE.format(workdir)}.") from None
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(f"{path} is not a {FILE} of format {FORMAT}; {MAKE.format(workdir)}.")
     try:
-        return _read(record)
+        return _read(content)
     except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise UserError(f"{path} is damaged: {what}; {MAKE.format(workdir)}.") from None
 
 
-def _read(record: dict[str, Any]) -> ModelFile:
-    names = tuple(str(name) for name in record["class_names"])
+def _read(content: dict[str, Any]) -> ModelFile:
+    for name, fits in _FIELDS.items():
+        if name not in content:
+            raise KeyError(name)
+        if not fits(content[name]):
+            raise ValueError(f"its field {name!r} is not as written")
+    names = tuple(content["class_names"])
     groups = {name: np.zeros(len(names), bool) for name in GROUPS}
     for name, mask in groups.items():
-        mask[np.asarray(record["groups"][name], np.int64)] = True
-    counts = np.asarray(record["class_counts"], np.float64)
+        mask[content["groups"][name]] = True
+    counts = np.asarray(content["class_counts"], np.float64)
     if counts.shape != (len(names),):
         raise ValueError(f"it has {counts.size} class counts for {len(names)} classes")
-    required = ("method", "image_size", "resize", "mean", "std", "backbone", "dataset", "predictions")
-    for name in (*required, "counts_are", "candidates"):
-        record[name]  # a KeyError names what is missing
-    return ModelFile(names, groups, counts, record)
+    return ModelFile(names, groups, counts, content)

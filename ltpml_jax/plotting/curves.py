@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ltpml_jax.plotting import canvas
 from ltpml_jax.plotting.canvas import MOST_RUNS, Plot
+from ltpml_jax.runtime.json_form import number
 
 
 class Panel(NamedTuple):
@@ -27,6 +28,7 @@ PANELS = (
         "Candidates ranked by soft label: AP, %",
         {"soft_label_x_size_AP": "soft label x set size", "soft_label_AP": "soft label"},
     ),
+    Panel("Unknown labels ranked by soft label: AP, %", {"soft_label_unknown_AP": ""}),
     Panel(
         "Hard labels of training images, %",
         {"hard_label_precision": "precision", "hard_label_recall": "recall"},
@@ -41,7 +43,7 @@ def epochs(lines: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
     ends = [line for line in lines if "epoch_loss" in line]
     found = {"epoch": np.array([line["epoch"] + 1 for line in ends], np.float64)}
     for field in FIELDS:
-        found[field] = np.array([np.nan if line.get(field) is None else line[field] for line in ends], np.float64)
+        found[field] = np.array([line[field] if number(line.get(field)) else np.nan for line in ends], np.float64)
     return found
 
 
@@ -79,8 +81,8 @@ def draw(
         axes.set_xlabel("epoch", fontsize=8)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
         axes.set_xlim(0.5, max([1, *(epoch for found in runs.values() for epoch in found["epoch"])]) + 0.5)
-        for number, found in enumerate(runs.values()):
-            _lines(axes, panel, found, canvas.run_style(number))
+        for place, found in enumerate(runs.values()):
+            _lines(axes, panel, found, canvas.run_style(place))
     if all(not len(found["epoch"]) for found in runs.values()):
         canvas.say(grid.flat[0], "no epoch was finished")
 

@@ -171,6 +171,15 @@ def test_what_is_no_finished_run_is_named(tmp_path, six):
         comparison.compare([])
     with pytest.raises(UserError, match="There is no config field 'method.nam'; did you mean 'method.name'"):
         comparison.compare(six, ["method.nam"])
+    path = six[1] / "config.json"
+    whole = path.read_text()
+    for content, what in (('{"data": 3}', "The config has no field"), (None, "config.data.batch_size is .*type int")):
+        damaged = json.loads(whole)
+        damaged["data"]["batch_size"] = []
+        path.write_text(content or json.dumps(damaged))
+        with pytest.raises(UserError, match=rf"{path} is damaged: {what}"):
+            comparison.compare(six)
+    path.write_text(whole)
     (six[0] / "predictions-test.npz").unlink()
     with pytest.raises(UserError, match=f"There is no predictions-test.npz in {six[0]}; finish its run, or make it"):
         comparison.compare(six)

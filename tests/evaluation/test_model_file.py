@@ -70,6 +70,23 @@ WRONG = [
     (json.dumps(workdirs.record(groups={"head": [9], "medium": [], "tail": []})), "is damaged: index 9 is out"),
     (json.dumps(workdirs.record(groups=3)), "is damaged: "),
     (json.dumps(workdirs.record(class_counts=["x"])), "is damaged: "),
+    *[
+        (json.dumps(workdirs.record(**{name: value})), f"is damaged: its field '{name}' is not as written")
+        for name, value in [
+            ("dataset", None),
+            ("dataset", {}),
+            ("dataset", {"name": "a", "training_images": None, "candidates_sha256": ""}),
+            ("dataset", {"name": "a", "training_images": float("nan"), "candidates_sha256": ""}),
+            ("candidates", None),
+            ("candidates", {"kind": {}, "parameters": {}}),
+            ("image_size", "x"),
+            ("image_size", 10**18),
+            ("groups", {"head": [-1], "medium": [], "tail": []}),
+            ("class_counts", [float("nan")] * 6),
+            ("class_names", [1] * 6),
+            ("predictions", "network"),
+        ]
+    ],
     (json.dumps(workdirs.record(groups={"head": [float("inf")], "medium": [], "tail": []})), "is damaged: "),
 ]
 

@@ -23,7 +23,7 @@ def test_precision_stands_beside_the_count_by_run_and_class():
 def test_epochs_are_the_lines_that_end_one():
     lines = [
         {"step": 1, "epoch": 0, "loss": 9.0},
-        {"step": 2, "epoch": 0, "epoch_loss": 0.5, "validation_mAP": None},
+        {"step": 2, "epoch": 0, "epoch_loss": 0.5, "validation_mAP": None, "soft_label_AP": "x"},
         {"step": 4, "epoch": 1, "epoch_loss": 0.25, "validation_mAP": 60.0, "soft_label_AP": 40.0},
     ]
     found = curves.epochs(lines)
