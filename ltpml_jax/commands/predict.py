@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ltpml_jax.inference.result_lines import Result
     from ltpml_jax.inference.thresholds import Decision
 
-PSEUDO = ("labels", "unlisted")  # flags that --pseudo_labels alone knows
+PSEUDO = ("labels", "unlisted", "tau")  # flags that --pseudo_labels alone knows
 NOTE = (
     "Images that cannot be read become rows with an error, and the exit status is 1 then. A .csv and a .jsonl grow as "
     "images are predicted, and --resume continues them; a .parquet appears at the end. docs/outputs.md has the columns."
@@ -62,7 +62,9 @@ def problems(values: Any) -> list[str]:
         found.append("--pseudo_labels writes its table whole; leave --resume out.")
     if values.pseudo_labels and not values.labels and len(values.input) > 1:
         found.append("--pseudo_labels takes one table of images and labels, or any images and --labels.")
-    alone = [f"--{name}" for name in PSEUDO if values[name].value and not values.pseudo_labels]
+    if not 0 <= values.tau <= 1:  # a NaN passes the flag's own bounds
+        found.append(f"--tau is {values.tau}; set it to a score from 0 to 1.")
+    alone = [f"--{name}" for name in PSEUDO if values[name].present and not values.pseudo_labels]
     return found + ([f"{' and '.join(alone)} go with --pseudo_labels only."] if alone else [])
 
 

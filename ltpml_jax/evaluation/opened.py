@@ -26,6 +26,7 @@ from ltpml_jax.exporting.exported_run import exportable
 from ltpml_jax.methods.base import Method
 from ltpml_jax.methods.settings import Config
 from ltpml_jax.runtime import checkpoints
+from ltpml_jax.runtime.files import check_regular
 from ltpml_jax.state import TrainState, make_mesh
 from ltpml_jax.workdir import saved_config
 
@@ -148,6 +149,7 @@ def _pixels(image: Image, resize: augment.Resize, size: int) -> np.ndarray:
         if isinstance(image, np.ndarray):  # through a lossless file, so that arrays and files are resized alike
             encoded = cv2.imencode(".png", image[..., ::-1])[1].tobytes()
         else:
+            check_regular(image)
             encoded = Path(image).read_bytes()
         return resize(encoded, augment.whole, size)
     except (OSError, ValueError, cv2.error) as error:

@@ -47,10 +47,10 @@ def class_table(
 ) -> str:
     """Plain text: one row a class, with training positives [C], group, and AP [C] of each checkpoint in percent."""
     width = max(len(name) for name in ("class", *names)) + 2
-    lines = [f"{'class':<{width}}{'train':>8}  {'group':<8}" + "".join(f"{name:>18}" for name in precision)]
+    lines = [f"{'class':<{width}}{'train':>8}  {'group':<8}" + "".join(f"  {name:>16}" for name in precision)]
     for j, name in enumerate(names):
         group = next((group for group, mask in groups.items() if mask[j]), "-")
-        values = "".join(f"{_show(found[j]):>18}" for found in precision.values())
+        values = "".join(f"  {_show(found[j]):>{max(16, len(name))}}" for name, found in precision.items())
         lines.append(f"{name:<{width}}{counts[j]:>8.10g}  {group:<8}{values}")
     return "\n".join(lines)
 

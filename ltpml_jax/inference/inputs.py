@@ -11,8 +11,8 @@ from ltpml_jax.errors import UserError
 PATH_COLUMNS = ("path", "filename", "file_name", "image", "image_name", "Path", "ImageID")
 TABLES = (".csv", ".parquet")
 # Of the images that a folder is searched for; a file that is named itself may end as it likes.
-IMAGES = (".avif", ".bmp", ".dib", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".ras",
-          ".sr", ".tif", ".tiff", ".webp")  # fmt: skip
+IMAGES = (".avif", ".bmp", ".dib", ".gif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm",
+          ".ras", ".sr", ".tif", ".tiff", ".webp")  # fmt: skip
 
 
 class Images(NamedTuple):

@@ -3,6 +3,7 @@
 import csv
 import functools
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -99,15 +100,18 @@ def test_strict_ends_at_the_first_one_and_keeps_the_rows_before_it(tmp_path):
 @pytest.mark.processes
 def test_without_a_file_the_highest_scores_are_printed(tmp_path):
     (tmp_path / "torn.png").write_bytes(b"no image")
-    words = [str(images() / "0003.png"), str(tmp_path / "torn.png"), "--top=2", "--threshold=0"]
+    os.mkfifo(tmp_path / "pipe.png")
+    words = [str(images() / "0003.png"), str(tmp_path / "torn.png"), str(tmp_path / "pipe.png"), "--top=2"]
+    words.append("--threshold=0")
     done = runs.call([*runs.python("predict"), f"--workdir={runs.finished()}", *words])
     assert done.returncode == 1, done.stderr
-    first, second, note = done.stdout.splitlines()
+    first, second, third, note = done.stdout.splitlines()
     best = np.argsort(-opened().predict([images() / "0003.png"])[0])[:2]
     shown = [part.rsplit(" ", 1) for part in first.split(": ")[1].split(", ")]
     assert [name for name, _ in shown] == [opened().class_names[j] for j in best]
     assert all(score.endswith("*") for _, score in shown) and note == "* present, by --threshold=0"
-    assert second.startswith(f"{tmp_path}/torn.png: The image ") and "1 of 2 images cannot be read" in done.stderr
+    assert second.startswith(f"{tmp_path}/torn.png: The image ") and "2 of 3 images cannot be read" in done.stderr
+    assert "it is no regular file" in third
 
 
 @pytest.fixture
@@ -166,6 +170,8 @@ WRONG = [
     (["a.csv", "--pseudo_labels", "--out=o.csv", "--resume"], "--pseudo_labels writes its table whole"),
     (["a.csv", "b.csv", "--pseudo_labels", "--out=o.csv"], "--pseudo_labels takes one table of images and labels"),
     (["a.csv", "--labels=b.csv", "--unlisted=unknown"], "--labels and --unlisted go with --pseudo_labels only."),
+    (["a.csv", "--tau=0.2"], "--tau go with --pseudo_labels only."),
+    (["a.csv", "--pseudo_labels", "--out=o.csv", "--tau=nan"], "--tau is nan; set it to a score from 0 to 1."),
     ([], "--input is missing"),
 ]
 
