@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import ltpml_jax
+from benchmarks.why_ndlp import line
 from configs import digits_mlt
 from ltpml_jax.data import datasets, manifest
 from ltpml_jax.data.labels import GROUPS, LabelState
@@ -76,10 +77,8 @@ def main() -> None:
     for look_alike, rate in [*((True, rate) for rate in ALIKE), *((False, rate) for rate in FEW)]:
         for method in arguments.methods.split(","):
             numbers = [score(method, rate, seed, arguments.out, look_alike) for seed in seeds]
-            spread = np.std(numbers, axis=0, ddof=1) if len(numbers) > 1 else np.full(4, np.nan)
-            cells = [f"{mean:.1f} ± {error:.1f}" for mean, error in zip(np.mean(numbers, 0), spread, strict=True)]
             kind = f"look-alike {rate:g}" if look_alike else f"LT-PML {rate:g}"
-            print(f"| {kind} | {method} | {' | '.join(cells)} |", flush=True)
+            print(line(f"{kind} | {method}", numbers), flush=True)
 
 
 if __name__ == "__main__":

@@ -42,9 +42,9 @@ class Evidence(NamedTuple):
 
     given int8 [N, C] of LabelState; score float32 [N, C], NaN for unreadable images; soft float32 [N, C], NaN where
     there is none, None without any; size int64 [N]: classes in the image's candidate set, as training saw it;
-    out_of_sample bool [N]; step int64 [N]: of the checkpoint behind the score (the latest of several); flip_rate: as
-    of the function; drawn: where the run drew the labels, in words, ""
-    where they are those of the dataset; record: for summary.json; disagreements: of listing.ListedSplit.
+    out_of_sample bool [N]; step int64 [N]: of the checkpoint behind the score (the latest of several); flip_rate: see
+    `flip_rate`; drawn: where the run drew the labels, in words, "" where they are those of the dataset; record: for
+    summary.json; disagreements: int64 [D, 4] of listing.ListedSplit.
     """
 
     class_names: tuple[str, ...]

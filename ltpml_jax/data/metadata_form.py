@@ -3,8 +3,8 @@
 from pathlib import PurePosixPath
 from typing import Any
 
+from ltpml_jax.data.json_form import Fits, list_of, named, number, record, text, whole
 from ltpml_jax.data.labels import GROUPS
-from ltpml_jax.runtime.json_form import Fits, list_of, named, number, record, text, whole
 
 _SPLITS = {"train", "validation", "test"}
 

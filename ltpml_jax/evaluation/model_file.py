@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ltpml_jax import __version__
+from ltpml_jax.config import settings
 from ltpml_jax.data import manifest
+from ltpml_jax.data.json_form import Fits, list_of, named, number, record, text, whole
 from ltpml_jax.data.labels import GROUPS
 from ltpml_jax.errors import UserError
 from ltpml_jax.methods.settings import Config
 from ltpml_jax.photometric import IMAGENET_MEAN, IMAGENET_STD
 from ltpml_jax.runtime.files import write_atomic, writing
-from ltpml_jax.runtime.json_form import Fits, list_of, named, number, record, text, whole
 
 if TYPE_CHECKING:
     from ltpml_jax.experiment import Experiment
 
 FILE = "model.json"
 FORMAT = 1
-LARGEST_SIDE = 4096  # as of config.data.image_size
 MAKE = "`ltpml evaluate --workdir={} --predictions` makes it while the dataset is there"
 
 
@@ -39,7 +39,7 @@ _FIELDS: dict[str, Fits] = {
     "groups": record(dict.fromkeys(GROUPS, _NUMBERS)),
     "class_counts": list_of(number),
     "counts_are": text,
-    "image_size": lambda value: whole(value) and 0 < value <= LARGEST_SIDE,
+    "image_size": lambda value: whole(value) and settings()["data.image_size"].rule.holds(value),
     "resize": text,
     "mean": list_of(number),
     "std": list_of(number),

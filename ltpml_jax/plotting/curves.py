@@ -9,9 +9,9 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from ltpml_jax.data.json_form import number
 from ltpml_jax.plotting import canvas
 from ltpml_jax.plotting.canvas import MOST_RUNS, Plot
-from ltpml_jax.runtime.json_form import number
 
 
 class Panel(NamedTuple):

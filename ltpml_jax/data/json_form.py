@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
+from ltpml_jax.data.locations import unwritable
+
 Fits = Callable[[Any], bool]
 
 
 def text(value: Any) -> bool:
     """A string that a file's name or content can hold: no NUL, no half of a character."""
-    return isinstance(value, str) and not any(letter == "\0" or "\ud800" <= letter <= "\udfff" for letter in value)
+    return isinstance(value, str) and not unwritable(value)
 
 
 def number(value: Any) -> bool:
