@@ -227,7 +227,7 @@ def check_config(recognised: dict[str, Any], config: Config, folder: str) -> Non
 def open_newest(run: Experiment, manager: ocp.CheckpointManager) -> checkpoints.Restored:
     """Restore the newest checkpoint that can be read; damaged newer ones are set aside, with a warning.
 
-    Raises the newest one's UserError where none can be read, and that of a checkpoint of other data or another config.
+    Raises UserError where none can be read, and that of a checkpoint of other data or another config.
     """
     damaged: dict[int, str] = {}
     for step in sorted(manager.all_steps(), reverse=True):
@@ -243,7 +243,7 @@ def open_newest(run: Experiment, manager: ocp.CheckpointManager) -> checkpoints.
         for bad, what in damaged.items():
             log.warning("WARNING: %s It is now %s.", what, checkpoints.set_aside(manager, bad))
         return restored
-    raise checkpoints.DamagedError(next(iter(damaged.values())))
+    raise checkpoints.DamagedError(next(iter(damaged.values())), f"remove {manager.directory} to train from the start")
 
 
 def augment_on_device(config: Config) -> Callable[[jax.Array, jax.Array], jax.Array]:

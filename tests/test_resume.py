@@ -178,6 +178,16 @@ def test_a_damaged_newest_checkpoint_is_set_aside_and_the_one_before_it_used(unf
     assert_same(unfinished, in_process())
 
 
+def test_where_every_checkpoint_is_damaged_the_remedy_is_the_start(unfinished):
+    for folder in (unfinished / "checkpoints").iterdir():
+        (folder / "state" / "_METADATA").unlink()
+    with pytest.raises(UserError, match=f"; remove {unfinished}/checkpoints to train from the start.$"):
+        runs.tiny_run(unfinished, **CHANGES)
+    shutil.rmtree(unfinished / "checkpoints")
+    runs.tiny_run(unfinished, **CHANGES)
+    assert_same(unfinished, in_process())
+
+
 def stop(workdir: Path, number: signal.Signals, name: str, before: int = 0) -> int:
     """Start the run, or resume it from the step `before`; end it by a signal after it has saved another step."""
     process = runs.start(command(workdir))

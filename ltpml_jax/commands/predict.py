@@ -65,7 +65,7 @@ def problems(values: Any) -> list[str]:
     if not 0 <= values.tau <= 1:  # a NaN passes the flag's own bounds
         found.append(f"--tau is {values.tau}; set it to a score from 0 to 1.")
     alone = [f"--{name}" for name in PSEUDO if values[name].present and not values.pseudo_labels]
-    return found + ([f"{' and '.join(alone)} go with --pseudo_labels only."] if alone else [])
+    return found + ([f"{' and '.join(alone)}: only with --pseudo_labels."] if alone else [])
 
 
 def run(values: Any) -> None:

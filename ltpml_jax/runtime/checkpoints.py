@@ -35,9 +35,9 @@ DUMPS = "not_finite"  # folder of the states and batches of steps that were not 
 class DamagedError(UserError):
     """A checkpoint cannot be read; `what` is the sentence without the remedy."""
 
-    def __init__(self, what: str) -> None:
-        """Makes the error."""
-        super().__init__(f"{what.removesuffix('.')}; remove that folder to resume from the one before it.")
+    def __init__(self, what: str, remedy: str) -> None:
+        """Makes the error; `what` and `remedy` are clauses, and `what` may end as a sentence does."""
+        super().__init__(f"{what.removesuffix('.')}; {remedy}.")
         self.what = f"{what.removesuffix('.')}."
 
 
@@ -181,13 +181,20 @@ def _restore(manager: ocp.CheckpointManager, step: int, state: Any) -> Restored:
     folder = _folder(manager, step)
     broken = checksums.broken(folder)
     if broken:
-        raise DamagedError(f"The checkpoint {folder} cannot be read as a state of this run ({broken})")
+        raise _damaged(manager, step, broken)
     try:
         got: Any = manager.restore(step, args=arguments)
     except Exception as error:  # Orbax raises many kinds, for damage and for a foreign tree alike
-        cause = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        raise DamagedError(f"The checkpoint {folder} cannot be read as a state of this run ({cause})") from error
+        raise _damaged(manager, step, f"{type(error).__name__}: {error}".splitlines()[0][:200]) from error
     return Restored(got.state, got.iterator, got.identity)
+
+
+def _damaged(manager: ocp.CheckpointManager, step: int, cause: str) -> DamagedError:
+    others = [other for other in manager.all_steps() if other != step and checksums.sealed(_folder(manager, other))]
+    remedy = f"remove that folder to use that of step {max(others)}" if others else "it is the only one, so train again"
+    return DamagedError(
+        f"The checkpoint {_folder(manager, step)} cannot be read as a state of this run ({cause})", remedy
+    )
 
 
 def _score(metrics: dict[str, float]) -> float:

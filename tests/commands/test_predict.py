@@ -169,8 +169,8 @@ WRONG = [
     (["a.png", "--pseudo_labels"], "--pseudo_labels writes a table; name it in --out."),
     (["a.csv", "--pseudo_labels", "--out=o.csv", "--resume"], "--pseudo_labels writes its table whole"),
     (["a.csv", "b.csv", "--pseudo_labels", "--out=o.csv"], "--pseudo_labels takes one table of images and labels"),
-    (["a.csv", "--labels=b.csv", "--unlisted=unknown"], "--labels and --unlisted go with --pseudo_labels only."),
-    (["a.csv", "--tau=0.2"], "--tau go with --pseudo_labels only."),
+    (["a.csv", "--labels=b.csv", "--unlisted=unknown"], "--labels and --unlisted: only with --pseudo_labels."),
+    (["a.csv", "--tau=0.2"], "--tau: only with --pseudo_labels."),
     (["a.csv", "--pseudo_labels", "--out=o.csv", "--tau=nan"], "--tau is nan; set it to a score from 0 to 1."),
     ([], "--input is missing"),
 ]

@@ -129,7 +129,18 @@ def test_a_damaged_array_file_is_refused(tmp_path, damage):
         if damage != "remove":
             path.write_bytes(raw if damage == "flip" else raw[: len(raw) // 2])
     text = refused(tmp_path)
-    assert f"{tmp_path}/checkpoints/2 cannot be read" in text and "remove that folder" in text and "\n" not in text
+    assert f"{tmp_path}/checkpoints/2 cannot be read" in text and "\n" not in text
+    assert text.endswith("; remove that folder to use that of step 1.")
+
+
+def test_of_the_only_checkpoint_no_other_is_promised(tmp_path):
+    fill(tmp_path, {2: 2.0})
+    shutil.rmtree(tmp_path / "checkpoints" / "2" / "iterator")
+    with (
+        checkpoints.open_manager(tmp_path, read_only=True) as manager,
+        pytest.raises(UserError, match="it is the only one, so train again"),
+    ):
+        checkpoints.restore(manager, 2, shapes(), None)
 
 
 @pytest.mark.parametrize("item", ["state", "iterator", "identity"])
