@@ -25,6 +25,7 @@ _REDUCED = {
 
 # Images are read by several threads already. OpenCV's own, beside them, cost more in switching than they save.
 cv2.setNumThreads(0)
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what cannot be read is one sentence of ours
 
 
 class Box(NamedTuple):
