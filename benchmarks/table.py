@@ -5,7 +5,8 @@ python -m benchmarks.table --out=runs/table [--methods=bce,cls] [--labels="0.3;l
 
 Every method goes through one grid (GRID: optimiser with schedule and sampler, times learning rates) at each kind of
 labels, on TUNING_SEED and a held-out fifth of the training images that is judged by its labels as training sees them;
-test is not read before the choice. Then the chosen settings on all training images, for every seed. A budget is 851
+where the best rate is the first or last of its recipe, the next one is tried too, up to BEYOND times. Test is not read
+before the choice. Then the chosen settings on all training images, for every seed. A budget is 851
 steps of 32 images, one pass or two as the method has them (23 shuffled epochs; --budget multiplies them). Each stage is
 `ltpml sweep`, so that the same command continues after an interruption, and with more methods, labels or seeds adds
 their runs. Prints the choices and `ltpml compare`'s table of what is finished, and says what is missing.
@@ -34,6 +35,10 @@ GRID = {
     "adam": (ADAM, (3e-4, 1e-3, 3e-3)),
     "constant": (CONSTANT, (0.01, 0.03)),
 }
+
+
+STEPS = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # of learning rates, beyond GRID too
+BEYOND = 2
 
 
 class TablePlan(NamedTuple):
@@ -66,30 +71,50 @@ def sweep(plan: TablePlan, folder: str, labels: str, method: str, fields: dict, 
 
 
 def tune(plan: TablePlan, labels: str, method: str) -> list[Choice]:
-    """All points of the grid that could be trained, the best first."""
-    found = []
-    for recipe, (fields, rates) in GRID.items():
-        folder = f"tune/{labels}/{method}/{recipe}"
-        held = {"data.validation": 0.2, "train.epochs": TUNING_EPOCHS * plan.budget}
-        sweep(plan._replace(seeds=str(TUNING_SEED)), folder, labels, method, fields | held, rates)
-        for path in (plan.out / folder).glob("*/metrics.jsonl"):
-            if (path.parent / "results.json").exists():
-                last = json.loads(path.read_text().splitlines()[-1])
-                rate = json.loads((path.parent / "config.json").read_text())["optim"]["learning_rate"]
-                found.append(Choice(recipe, rate, last["validation_mAP"]))
-    return sorted(found, key=lambda choice: -choice.score)
+    """All points of the grid that could be trained, and of the steps beyond it, the best first."""
+    found = [choice for recipe, (_, rates) in GRID.items() for choice in score(plan, labels, method, recipe, rates)]
+    found.sort(key=lambda choice: -choice.score)
+    for _ in range(BEYOND):
+        if not found or not (rate := beyond(found)):
+            break
+        recipe = found[0].recipe
+        found = [choice for choice in found if choice.recipe != recipe]
+        found += score(plan, labels, method, recipe, (rate,))
+        found.sort(key=lambda choice: -choice.score)
+    return found
 
 
-def run(plan: TablePlan, labels: str, method: str) -> str:
-    """Tune and train one method on one kind of labels; the line of the choices that says how it went."""
+def score(plan: TablePlan, labels: str, method: str, recipe: str, rates: tuple[float, ...]) -> list[Choice]:
+    """Train a recipe at these rates; all points of it that could be trained, at other rates too."""
+    folder, found = f"tune/{labels}/{method}/{recipe}", []
+    held = {"data.validation": 0.2, "train.epochs": TUNING_EPOCHS * plan.budget}
+    sweep(plan._replace(seeds=str(TUNING_SEED)), folder, labels, method, GRID[recipe][0] | held, rates)
+    for path in (plan.out / folder).glob("*/metrics.jsonl"):
+        if (path.parent / "results.json").exists():
+            last = json.loads(path.read_text().splitlines()[-1])
+            rate = json.loads((path.parent / "config.json").read_text())["optim"]["learning_rate"]
+            found.append(Choice(recipe, rate, last["validation_mAP"]))
+    return found
+
+
+def beyond(found: list[Choice]) -> float | None:
+    """The rate next to the best one where that is the first or last that its recipe was trained at; else None."""
+    tried, place = {c.rate for c in found if c.recipe == found[0].recipe}, STEPS.index(found[0].rate)
+    return next((rate for rate in (STEPS[place - 1], STEPS[place + 1]) if rate not in tried), None)
+
+
+def run(plan: TablePlan, labels: str, method: str) -> tuple[str, list[Path]]:
+    """Tune and train one method on one kind of labels; its line of the choices, and the runs that are finished."""
     choices = tune(plan, labels, method)
     if not choices:
-        return f"| {method} | {labels} | no run of the grid was finished | |"
-    best = choices[0]
+        return f"| {method} | {labels} | no run of the grid was finished | |", []
+    best, folder = choices[0], f"final/{labels}/{method}/{choices[0].recipe}"
     fields = GRID[best.recipe][0] | {"data.validation": 0.0, "train.epochs": EPOCHS * plan.budget}
-    whole = sweep(plan, f"final/{labels}/{method}", labels, method, fields, (best.rate,))
+    whole = sweep(plan, folder, labels, method, fields, (best.rate,))
+    finished = sorted(path.parent for path in (plan.out / folder).glob(f"*={best.rate:g},*/results.json"))
     tried = ", ".join(f"{c.recipe} {c.rate:g}: {c.score:.1f}" for c in choices)
-    return f"| {method} | {labels} | {best.recipe} {best.rate:g}{'' if whole else ' (runs are missing)'} | {tried} |"
+    chosen = f"{best.recipe} {best.rate:g}{'' if whole else ' (runs are missing)'}"
+    return f"| {method} | {labels} | {chosen} | {tried} |", finished
 
 
 def main() -> None:
@@ -105,12 +130,14 @@ def main() -> None:
     arguments = parser.parse_args()
     plan = TablePlan(arguments.out, arguments.seeds, arguments.budget, arguments.jobs)
     print("| method | labels | chosen | held-out mAP of the grid |\n|---|---|---|---|")
+    finished: list[Path] = []
     for labels, method in itertools.product(arguments.labels.split(";"), arguments.methods.split(",")):
-        print(run(plan, labels, method), flush=True)
-    finished = [str(path.parent) for path in sorted(arguments.out.glob("final/*/*/*/results.json"))]
+        line, runs = run(plan, labels, method)
+        print(line, flush=True)
+        finished += runs
     within = "--within=data.noise,data.partial_rate,data.missing_rate"
-    compare = [sys.executable, "-m", "ltpml_jax", "compare", *finished, "--by=method.name", within, "--format=markdown"]
-    subprocess.run(compare, check=True)
+    compare = [sys.executable, "-m", "ltpml_jax", "compare", *map(str, finished), "--by=method.name", within]
+    subprocess.run([*compare, "--format=markdown"], check=True)
 
 
 if __name__ == "__main__":
