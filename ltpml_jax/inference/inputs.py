@@ -62,7 +62,8 @@ def path_column(table: Table) -> str:
 def _of(place: Path, images: str, notes: list[str]) -> Iterator[tuple[str, Path]]:
     if place.is_dir():
         inside = (path for path in place.rglob("*") if path.suffix.lower() in IMAGES and not path.name.startswith("."))
-        yield from ((str(path), path) for path in sorted(inside) if path.is_file())
+        listed = (path for path in sorted(inside) if path.is_file() or not path.exists())  # dangling links: errors
+        yield from ((str(path), path) for path in listed)
     elif not place.exists():
         raise UserError(f"There is no file or folder {place}; name images, folders, or a table of paths.")
     elif place.suffix.lower() in TABLES:

@@ -23,6 +23,13 @@ def test_folders_are_searched_to_any_depth_in_order_and_files_are_taken_as_they_
     assert all(str(place) == name for name, place in found.places.items()) and not found.notes
 
 
+def test_a_link_that_leads_nowhere_is_an_image_that_cannot_be_read_and_folders_are_none(folder):
+    photos = folder / "photos"
+    (photos / "z.jpg").symlink_to("gone.jpg")
+    (photos / "folder.png").mkdir()
+    assert [Path(name).name for name in inputs.find([str(photos)]).places] == ["a.jpg", "b.PNG", "c.tiff", "z.jpg"]
+
+
 @pytest.mark.parametrize("column", inputs.PATH_COLUMNS)
 def test_a_table_may_call_its_paths_by_any_usual_name(folder, column):
     table = folder / "photos" / "t.csv"
