@@ -18,6 +18,8 @@ from ltpml_jax.exporting import export_folder
 from tests.helpers import runs
 from tests.helpers.exportables import difference, exportable, thin
 
+pytestmark = pytest.mark.usefixtures("least_optimised")
+
 COMMON = {"README.md", "preprocess.json", "check.npz"}
 HAS_ONNX = importlib.util.find_spec("onnx") is not None
 ONNX = {"model.onnx"} if HAS_ONNX else set()

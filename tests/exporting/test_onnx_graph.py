@@ -9,6 +9,8 @@ from ltpml_jax.exporting import onnx_graph, torch_names
 from tests.helpers import exportables
 from tests.helpers.exportables import difference, exportable, thin
 
+pytestmark = pytest.mark.usefixtures("least_optimised")
+
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 NAMES = ["cat", 'a "quoted" one', "<script>", "חתול", "e", "f"]

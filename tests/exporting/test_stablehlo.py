@@ -12,6 +12,8 @@ from ltpml_jax.exporting import stablehlo
 from tests.helpers import exportables, runs
 from tests.helpers.exportables import difference, exportable, thin
 
+pytestmark = pytest.mark.usefixtures("least_optimised")
+
 RUNS = {
     "one classifier": exportable,
     "bottlenecks": thin,

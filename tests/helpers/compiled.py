@@ -32,7 +32,8 @@ def own(array: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
     return array if isinstance(array, jax.Array) else array.copy()
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+# Programs that run once or twice cost more to compile than to run.
+@functools.partial(jax.jit, static_argnums=(0, 1, 2), compiler_options={"xla_backend_optimization_level": 0})
 def run(function: Callable[..., Any], tree: Any, constants: tuple[Any, ...], arrays: list[Any]) -> Any:
     """The function of arguments that were taken apart; with the types of constants, as 0 and False are equal keys."""
     leaves = [array if fixed is None else fixed[1] for fixed, array in zip(constants, arrays, strict=True)]

@@ -11,6 +11,8 @@ from flax import nnx
 from ltpml_jax.models import classifier, resnet
 from tests.models.test_layers import FAST, PLAIN, numpy_conv, randomise
 
+pytestmark = pytest.mark.usefixtures("least_optimised")
+
 SPEC = classifier.ModelSpec("resnet_small", 64, 0.0, 1, "stored", "float32", True, True)
 TORCHVISION = {  # parameters without the fully connected layer; convolutions
     "resnet18": (11_176_512, 20),
