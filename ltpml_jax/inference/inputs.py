@@ -4,11 +4,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ltpml_jax.data.readers import text_table
+from ltpml_jax.data.readers import tables, text_table
 from ltpml_jax.data.readers.text_table import Table
 from ltpml_jax.errors import UserError
 
-PATH_COLUMNS = ("path", "filename", "file_name", "image", "image_name", "Path", "ImageID")
 TABLES = (".csv", ".parquet")
 # Of the images that a folder is searched for; a file that is named itself may end as it likes.
 IMAGES = (".avif", ".bmp", ".dib", ".gif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm",
@@ -48,14 +47,14 @@ def find(inputs: Iterable[str], images: str = "") -> Images:
 
 
 def path_column(table: Table) -> str:
-    """The one of PATH_COLUMNS that a table has; UserError where it has none or several."""
-    there = [name for name in PATH_COLUMNS if name in table.columns]
+    """The one of tables.PATHS that a table has; UserError where it has none or several."""
+    there = [name for name in tables.PATHS if name in table.columns]
     if len(there) == 1:
         return there[0]
     if there:
         what = f"several columns of paths ({', '.join(there)})"
     else:
-        what = f"none of the columns {', '.join(PATH_COLUMNS)}"
+        what = f"none of the columns {', '.join(tables.PATHS)}"
     raise UserError(f"The table {table.path} has {what}; keep one, for the paths of the images.")
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ltpml_jax.data.readers import tables
 from ltpml_jax.errors import UserError
 from ltpml_jax.inference import inputs
 
@@ -30,7 +31,7 @@ def test_a_link_that_leads_nowhere_is_an_image_that_cannot_be_read_and_folders_a
     assert [Path(name).name for name in inputs.find([str(photos)]).places] == ["a.jpg", "b.PNG", "c.tiff", "z.jpg"]
 
 
-@pytest.mark.parametrize("column", inputs.PATH_COLUMNS)
+@pytest.mark.parametrize("column", tables.PATHS)
 def test_a_table_may_call_its_paths_by_any_usual_name(folder, column):
     table = folder / "photos" / "t.csv"
     table.write_text(f"cat,{column}\n1,a.jpg\n0,deep/er/c.tiff\n")
