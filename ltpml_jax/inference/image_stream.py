@@ -11,6 +11,7 @@ import numpy as np
 
 from ltpml_jax.errors import UserError
 from ltpml_jax.evaluation.opened import OpenRun
+from ltpml_jax.inference.inputs import printable
 
 
 class Outputs(NamedTuple):
@@ -36,7 +37,7 @@ class _Read:
             try:
                 pixels[row] = self.run.pixels(place)
             except UserError as error:
-                errors[row] = str(error)
+                errors[row] = printable(str(error))
         return pixels, errors
 
 

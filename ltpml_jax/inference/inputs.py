@@ -1,5 +1,6 @@
 """Which images are meant: files, folders, or tables with a column of paths."""
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -26,7 +27,7 @@ def find(inputs: Iterable[str], images: str = "") -> Images:
 
     A file is called as it was given, one in a folder by the folder and the way to it, one in a table as the table
     writes it; relative paths in a table lie below `images`, or beside the table where that is "". Folders are searched
-    to any depth, sorted; hidden files and files that end in none of IMAGES are left out.
+    to any depth, sorted; what is hidden, and files that end in none of IMAGES, are left out.
 
     Raises:
         UserError: an input does not exist or holds no image, a table has no column of paths or several, or two images
@@ -49,6 +50,8 @@ def find(inputs: Iterable[str], images: str = "") -> Images:
 def path_column(table: Table) -> str:
     """The one of tables.PATHS that a table has; UserError where it has none or several."""
     there = [name for name in tables.PATHS if name in table.columns]
+    if "path" in there:  # the others may be classes, as `ltpml prepare` takes them
+        return "path"
     if len(there) == 1:
         return there[0]
     if there:
@@ -60,15 +63,32 @@ def path_column(table: Table) -> str:
 
 def _of(place: Path, images: str, notes: list[str]) -> Iterator[tuple[str, Path]]:
     if place.is_dir():
-        inside = (path for path in place.rglob("*") if path.suffix.lower() in IMAGES and not path.name.startswith("."))
-        listed = (path for path in sorted(inside) if path.is_file() or not path.exists())  # dangling links: errors
-        yield from ((str(path), path) for path in listed)
+        yield from ((printable(str(path)), path) for path in sorted(_inside(place)))
     elif not place.exists():
         raise UserError(f"There is no file or folder {place}; name images, folders, or a table of paths.")
     elif place.suffix.lower() in TABLES:
         yield from _of_table(place, images, notes)
     else:
-        yield str(place), place
+        yield printable(str(place)), place
+
+
+def printable(text: str) -> str:
+    """A text with the bytes of a file's name that are not UTF-8 as \\xNN, so that it can be written."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    """The images below a folder, each once; links to other folders are followed."""
+    seen: set[str] = set()
+    for where, folders, files in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(where)) in seen:  # a link back to where it lies
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        named = (Path(where, name) for name in files if not name.startswith("."))
+        images = (path for path in named if path.suffix.lower() in IMAGES)
+        yield from (path for path in images if path.is_file() or not path.exists())  # a dangling link: an error
 
 
 def _of_table(place: Path, images: str, notes: list[str]) -> Iterator[tuple[str, Path]]:

@@ -31,6 +31,22 @@ def test_a_link_that_leads_nowhere_is_an_image_that_cannot_be_read_and_folders_a
     assert [Path(name).name for name in inputs.find([str(photos)]).places] == ["a.jpg", "b.PNG", "c.tiff", "z.jpg"]
 
 
+def test_linked_folders_are_searched_once_and_hidden_ones_not_at_all(folder):
+    photos = folder / "photos"
+    (folder / "linked" / ".thumbs").mkdir(parents=True)
+    for name in ("d.png", ".thumbs/e.png"):
+        (folder / "linked" / name).touch()
+    (photos / "to").symlink_to(folder / "linked")
+    (folder / "linked" / "back").symlink_to(photos)
+    names = [Path(name).relative_to(photos) for name in inputs.find([str(photos)]).places]
+    assert list(map(str, names)) == ["a.jpg", "b.PNG", "deep/er/c.tiff", "to/d.png"]
+
+
+def test_a_column_called_path_is_the_one_also_beside_a_class_called_image(folder):
+    (folder / "photos" / "t.csv").write_text("path,image\na.jpg,1\n")
+    assert list(inputs.find([str(folder / "photos" / "t.csv")]).places) == ["a.jpg"]
+
+
 @pytest.mark.parametrize("column", tables.PATHS)
 def test_a_table_may_call_its_paths_by_any_usual_name(folder, column):
     table = folder / "photos" / "t.csv"
@@ -42,7 +58,7 @@ def test_a_table_may_call_its_paths_by_any_usual_name(folder, column):
 
 
 WRONG = [
-    ("path,image\na.jpg,b.jpg\n", r"has several columns of paths \(path, image\); keep one"),
+    ("filename,image\na.jpg,b.jpg\n", r"has several columns of paths \(filename, image\); keep one"),
     ("cat\n1\n", "has none of the columns path, filename,"),
     ("path,cat\na.jpg,1\n,0\n", "line 3 of .* names no image"),
     ("path,cat\n", "There is no image in .*t.csv"),
