@@ -45,8 +45,10 @@ SPELLINGS = {
 _MINUS_ONE = ("-1", "-1.0")
 
 
-def read_table(path: str, images: str, unlisted: str | None = None, minus_one: str | None = None) -> Listing:
-    """The images and labels of the file `path`, as above; relative image paths lie below `images`.
+def read_table(
+    path: str, images: str, unlisted: str | None = None, minus_one: str | None = None, flag: str = "--csv"
+) -> Listing:
+    """The images and labels of the file `path` that `flag` names, as above; relative image paths lie below `images`.
 
     `unlisted`, "negative" or "unknown", is what it means that a row with lists leaves a class out; `minus_one`,
     "candidate", "unknown" or "negative", what -1 means, None where there is none.
@@ -54,7 +56,7 @@ def read_table(path: str, images: str, unlisted: str | None = None, minus_one: s
     Raises:
         UserError: the file cannot be read, or a column, row or value of it is wrong; the message names it.
     """
-    table, taken = with_path(text_table.read(path))
+    table, taken = with_path(text_table.read(path, flag))
     if not len(table):
         raise UserError(f"{path} lists no image; it needs a row for each.")
     if {"class", "value"} == set(table.columns) - set(_ABOUT_IMAGE):
@@ -97,6 +99,9 @@ def _labels(table: Table, unlisted: str | None, minus_one: str | None) -> tuple[
         if minus_one is not None:
             raise UserError(f"{table.path} has lists of classes, where no label is -1; leave --minus_one out.")
         return read_lists(table, unlisted)
+    if {"class", "value"} <= set(others):
+        odd = next(name for name in others if name not in ("class", "value"))
+        raise UserError(f"{table.path} has a row a label (class and value) and a column {odd!r}; take {odd!r} out.")
     if unlisted is not None:
         raise UserError(f"{table.path} has one column a class, where nothing means unknown; leave --unlisted out.")
     states = np.empty((len(table), len(others)), np.int8)

@@ -1,19 +1,22 @@
-"""A CSV or Parquet file as columns of text and lists of text, with the place of each row in the file."""
+"""A file of CSV, Parquet or JSON lines as columns of text and lists of text, with the place of each row in it."""
 
 import csv
 import io
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
+import pyarrow.json
 import pyarrow.parquet
 
 from ltpml_jax.data.readers import common
 from ltpml_jax.errors import UserError
 
 SEPARATOR = ";"
-_PARQUET = b"PAR1"  # how such a file begins, whatever it is called
+_PARQUET, _JSON = b"PAR1", b"{"  # how such files begin, whatever they are called
 
 
 @dataclass(frozen=True)
@@ -30,9 +33,9 @@ class Table:
         return len(next(iter(self.columns.values())))
 
     def place(self, row: int) -> str:
-        """Where row 0 .. N-1 stands, for a message: the line of a CSV file, the row (from 1) of a Parquet file."""
+        """Where row 0 .. N-1 stands, for a message: the line of a CSV file, the row (from 1) of another."""
         row = row if self.rows is None else self.rows[row]
-        if self.content.startswith(_PARQUET):
+        if self.content.startswith((_PARQUET, _JSON)):
             return f"row {row + 1} of {self.path}"
         # Only called when something is wrong, so that the fast reader need not count blank lines and line breaks.
         reader = csv.reader(io.StringIO(self.content.decode("utf-8-sig"), newline=""))
@@ -52,13 +55,15 @@ class Table:
             raise UserError(f"The column {name!r} of {self.path} holds {column.type}; write text there.") from error
 
     def lists(self, name: str) -> pa.Array:
-        """A column as N lists of strings; text is cut at semicolons.
+        """A column as N lists of strings; text is cut at semicolons, or in every row a list as JSON writes one.
 
         Raises:
             UserError: the column holds neither text nor lists of text, or a name is missing in a list.
         """
         column = self.columns[name]
         if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
+            if (found := _json_lists(self.text(name))) is not None:
+                return found
             return pc.call_function("split_pattern", [self.text(name)], pc.SplitPatternOptions(SEPARATOR))
         names = column.type.value_type
         names = names.value_type if pa.types.is_dictionary(names) else names
@@ -69,21 +74,36 @@ class Table:
         return column
 
 
+def _json_lists(cells: pa.Array) -> pa.Array | None:
+    """Cells that all are lists of text in JSON (or empty), as lists; None where they are not."""
+    texts = cells.to_pylist()
+    if not any(texts) or not all(text.startswith("[") and text.endswith("]") for text in texts if text):
+        return None
+    try:
+        return pa.array([json.loads(text or "[]") for text in texts], pa.list_(pa.string()))
+    except (ValueError, RecursionError, pa.ArrowException):
+        return None
+
+
 def read(path: str, flag: str = "--csv") -> Table:
-    """Reads a Parquet file, or a CSV file, that `flag` names: UTF-8 with or without BOM, commas, a header.
+    """Reads a Parquet file, JSON lines, or a CSV file, that `flag` names: UTF-8 with or without BOM, commas, a header.
 
     Raises:
         UserError: the file cannot be read, is neither, or two of its columns have one name.
     """
     content = common.read_bytes(path, flag)
     try:
-        columns, names = _parquet(content) if content.startswith(_PARQUET) else _csv(content)
+        columns, names = _reader(content)(content)
     except (pa.ArrowException, UnicodeDecodeError, csv.Error, StopIteration, OSError) as error:
-        _check_widths(path, content)
         why = " ".join(str(error).split()) or "it is empty"
+        if content.startswith(_JSON):
+            raise UserError(f"{path} is no file of JSON lines ({why}); correct that, or save it as CSV.") from error
+        _check_widths(path, content)
         raise UserError(
             f"{path} is neither Parquet nor a UTF-8 CSV file with commas ({why}); save it as one."
         ) from error
+    if len(names) == 1 and (mark := next((mark for mark in ";\t|" if mark in names[0]), "")):
+        raise UserError(f"{path} has {mark!r} between its columns; save it with commas.")
     names = [common.class_name(name) for name in names]
     twice = common.first_twice(names)
     if twice is not None:
@@ -125,6 +145,17 @@ def _csv(content: bytes) -> tuple[list[pa.Array], list[str]]:
     if table.column_names != names:  # of a quote that only one of the two takes for one
         raise pa.ArrowInvalid("its header is not one line of names")
     return _whole(table), names
+
+
+def _reader(content: bytes) -> Callable[[bytes], tuple[list[pa.Array], list[str]]]:
+    if content.startswith(_PARQUET):
+        return _parquet
+    return _json_lines if content.startswith(_JSON) else _csv
+
+
+def _json_lines(content: bytes) -> tuple[list[pa.Array], list[str]]:
+    table = pyarrow.json.read_json(pa.BufferReader(content))
+    return _whole(table), table.column_names
 
 
 def _parquet(content: bytes) -> tuple[list[pa.Array], list[str]]:

@@ -39,6 +39,25 @@ def test_minus_one_has_no_place_among_lists(tmp_path):
 LONG = "ImageID,class,value\nb.jpg,dog,1\na.jpg,cat,?\nb.jpg,cat,0\na.jpg,dog,-1\nb.jpg,dog,1\nc.jpg,ant,1\n"
 
 
+def test_a_column_too_many_of_a_row_a_label_is_named(tmp_path):
+    (tmp_path / "labels.csv").write_text("ImageID,Source,class,value\na.jpg,verified,dog,1\n")
+    with pytest.raises(UserError, match="has a row a label .* and a column 'Source'; take 'Source' out"):
+        tables.read_table(str(tmp_path / "labels.csv"), "/photos", "negative")
+
+
+def test_lists_as_hugging_face_writes_them(tmp_path):
+    (tmp_path / "metadata.csv").write_text('file_name,labels\na.png,"[""cat"", ""big dog""]"\nb.png,[]\nc.png,\n')
+    lines = ['{"file_name": "a.png", "labels": ["cat", "big dog"]}', '{"file_name": "b.png", "labels": []}']
+    (tmp_path / "metadata.jsonl").write_text("\n".join(lines) + "\n")
+    for name, count in (("metadata.csv", 3), ("metadata.jsonl", 2)):
+        listing = tables.read_table(str(tmp_path / name), "/photos", "negative")
+        assert listing.class_names == ("big dog", "cat")
+        assert states_of(listing) == [[YES, YES], [NO, NO], [NO, NO]][:count]
+    (tmp_path / "metadata.jsonl").write_text(lines[0] + '\n{"file_name": 3\n')
+    with pytest.raises(UserError, match="metadata.jsonl is no file of JSON lines .*; correct that"):
+        tables.read_table(str(tmp_path / "metadata.jsonl"), "/photos", "negative")
+
+
 def test_a_row_a_label(tmp_path):
     (tmp_path / "labels.csv").write_text(LONG)
     listing = tables.read_table(str(tmp_path / "labels.csv"), "/photos", "unknown", "negative")
