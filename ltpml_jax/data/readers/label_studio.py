@@ -3,11 +3,13 @@
 A task is an image with choices. A choice that was made is a positive; what was not chosen is what the caller says,
 negative or unknown, for an export does not tell whether an annotator saw the other choices. A class is a candidate
 where annotators of one task disagree; of one annotator the last annotation counts, and annotations that name none are
-of as many. JSON_MIN has a record for each annotation: those of one image are one task. Tasks without an annotation
-(cancelled ones count not) are left out, with a note.
+of as many. JSON_MIN has a record for each annotation: those of one image are one task. In it other fields of a task lie
+beside the choices: those with a list of `choices` are the labels, or else the one field of text. Tasks without an
+annotation (cancelled ones count not) are left out, with a note.
 
 `data.image` is the image: below the folder of images, absolute, or as Label Studio serves local files
-(`/data/local-files/?d=PATH`). `data.id` is its id where there is one, else the path.
+(`/data/local-files/?d=PATH`) and uploads (`/data/upload/1/NAME`: NAME below the folder of images). `data.id` is its id
+where there is one, else the path.
 """
 
 import json
@@ -37,7 +39,8 @@ def read_export(path: str, images: str, unlisted: str | None) -> Listing:
             "all classes) or --unlisted=unknown."
         )
     tasks = _tasks(path)
-    done, left_out = _annotated(path, tasks)
+    fields, notes = _fields(path, tasks)
+    done, left_out = _annotated(path, tasks, fields)
     if not done:
         raise UserError(f"No task in {path} has an annotation; export the project after some are submitted.")
     class_names = tuple(sorted({name for _, _, chosen in done for names in chosen for name in names}))
@@ -56,7 +59,7 @@ def read_export(path: str, images: str, unlisted: str | None) -> Listing:
     paths = common.image_paths(images, places, numbered.__getitem__)
     said = np.array(rows), np.stack(judged)
     splits = {"train": ListedSplit(ids, paths, annotators.merge(*said), annotators.disagreements(*said))}
-    notes = [f"{left_out} tasks have no annotation and are left out."] if left_out else []
+    notes += [f"{left_out} tasks have no annotation and are left out."] if left_out else []
     return common.checked(Listing(class_names, splits, notes=notes), path)
 
 
@@ -70,12 +73,31 @@ def _tasks(path: str) -> list[dict[str, Any]]:
     return content
 
 
-def _annotated(path: str, tasks: list[dict[str, Any]]) -> tuple[list[tuple[int, dict[str, Any], list[list[str]]]], int]:
+def _fields(path: str, tasks: list[dict[str, Any]]) -> tuple[set[str], list[str]]:
+    """Which fields of JSON_MIN are the choices, and a note that says so; none for another export.
+
+    Raises UserError where several fields of text could be.
+    """
+    given = [item for task in tasks if "annotations" not in task for item in task.items() if item[0] not in _BESIDE]
+    lists = {key for key, value in given if isinstance(value, dict) and isinstance(value.get("choices"), list)}
+    texts = {key for key, value in given if isinstance(value, str)} - lists
+    if not lists and len(texts) > 1:
+        several = ", ".join(map(repr, sorted(texts)))
+        raise UserError(f"{path} does not say which of {several} is the choice; export the project as JSON.")
+    found, others = (lists, texts) if lists else (texts, set())
+    note = f"Labels are the choices in {', '.join(map(repr, sorted(found)))}"
+    note += f"; what is in {', '.join(map(repr, sorted(others)))} is not read." if others else "."
+    return found, [note] if found else []
+
+
+def _annotated(
+    path: str, tasks: list[dict[str, Any]], fields: set[str]
+) -> tuple[list[tuple[int, dict[str, Any], list[list[str]]]], int]:
     """Tasks with an annotation, each with its number and what every annotator chose; and how many have none."""
     found: dict[Any, tuple[int, dict[str, Any], dict[Any, list[str]]]] = {}
     left_out = 0
     for number, task in enumerate(tasks):
-        chosen = _chosen(path, number, task)
+        chosen = _chosen(path, number, task, fields)
         if not chosen:
             left_out += 1
             continue
@@ -85,15 +107,17 @@ def _annotated(path: str, tasks: list[dict[str, Any]]) -> tuple[list[tuple[int, 
     return [(number, task, list(said.values())) for number, task, said in found.values()], left_out
 
 
-def _chosen(path: str, number: int, task: dict[str, Any]) -> list[tuple[str | None, list[str]]]:
+def _chosen(path: str, number: int, task: dict[str, Any], fields: set[str]) -> list[tuple[str | None, list[str]]]:
     try:
-        return choices(task)
+        return choices(task, fields)
     except (TypeError, AttributeError):
         raise UserError(f"Task {number} of {path} has annotations of another form; export the project again.") from None
 
 
-def choices(task: dict[str, Any]) -> list[tuple[str | None, list[str]]]:
+def choices(task: dict[str, Any], fields: set[str]) -> list[tuple[str | None, list[str]]]:
     """Who made each annotation of a task (None where it does not say), and the classes chosen; [] where there is none.
+
+    fields: which of JSON_MIN are choices.
 
     An annotation that chose nothing is one; JSON_MIN leaves its field out, and is then taken for no annotation.
     Raises TypeError or AttributeError where the task is not of Label Studio's form.
@@ -102,7 +126,7 @@ def choices(task: dict[str, Any]) -> list[tuple[str | None, list[str]]]:
         done = [one for one in task["annotations"] if isinstance(one, dict) and not one.get("was_cancelled")]
         results = [[item for item in one.get("result", []) if item.get("type") == "choices"] for one in done]
         return [(_who(one.get("completed_by")), _names(items)) for one, items in zip(done, results, strict=True)]
-    found = [value for key, value in task.items() if key not in _FIELDS and _is_choice(value)]
+    found = [value for key, value in task.items() if key in fields and _is_choice(value)]
     return [(_who(task.get("annotator")), _names([{"value": value} for value in found]))] if found else []
 
 
@@ -114,7 +138,7 @@ def _who(annotator: Any) -> str | None:
 
 
 # What JSON_MIN has beside the choices.
-_FIELDS = ("id", "image", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "data", "predictions")
+_BESIDE = ("id", "image", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "data", "predictions")
 
 
 def _is_choice(value: Any) -> bool:
@@ -135,6 +159,8 @@ def _image(path: str, number: int, task: dict[str, Any]) -> str:
     image = data.get("image") if isinstance(data, dict) else None
     if not isinstance(image, str) or not image:
         raise UserError(f"Task {number} of {path} has no 'image' in its data; export a project of images.")
+    if image.startswith("/data/upload/"):
+        return image.rpartition("/")[2]
     if "/local-files/" not in image:
         return image
     try:

@@ -67,6 +67,22 @@ def test_records_of_one_image_in_the_small_form_are_its_annotators(tmp_path):
     np.testing.assert_array_equal(again.states, [[YES, NO], [NO, YES]])
 
 
+def test_other_texts_of_the_small_form_are_no_labels(tmp_path):
+    listing = read(tmp_path, [{**task, "comment": "blurred", "patient": "p-17"} for task in SMALL])
+    assert listing.class_names == ("cat", "dog")
+    note = "Labels are the choices in 'labels'; what is in 'comment', 'patient' is not read."
+    assert note in listing.notes
+    single = [{"image": f"{name}.jpg", "animal": name} for name in ("cat", "dog")]
+    assert read(tmp_path, single).class_names == ("cat", "dog")
+    with pytest.raises(UserError, match="does not say which of 'animal', 'comment' is the choice; export .* as JSON"):
+        read(tmp_path, [{**task, "comment": "blurred"} for task in single])
+
+
+def test_uploaded_images_lie_in_the_folder_of_images(tmp_path):
+    task = {"data": {"image": "/data/upload/1/8ce3-0.png"}, "annotations": [annotation("dog")]}
+    assert read(tmp_path, [task]).splits["train"].paths == ["/photos/8ce3-0.png"]
+
+
 def test_the_small_form(tmp_path):
     listing = read(tmp_path, SMALL)
     np.testing.assert_array_equal(listing.splits["train"].states, [[YES, YES], [NO, YES]])
