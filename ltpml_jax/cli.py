@@ -9,6 +9,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable
+from os.path import expanduser  # shells do not after the = of --workdir=~/run
 from typing import Any, NamedTuple
 
 from absl import flags
@@ -89,6 +90,9 @@ def parse(name: str, command: Command, words: list[str]) -> flags.FlagValues:
         values[command.words].value = [*(values[command.words].value or ()), *rest[1:]]
     elif rest[1:]:
         raise UserError(f"The argument {rest[1]!r} belongs to no flag; write --FLAG=VALUE.")
+    for flag in (values[name] for name in ("workdir", "out") if name in values and values[name].present):
+        given: Any = flag.value
+        flag.value = [expanduser(one) for one in given] if isinstance(given, list) else expanduser(given)
     absent = [f"--{flag}" for flag in command.required if not values[flag].value]
     problems = command.problems(values)
     if absent:

@@ -14,7 +14,7 @@ from absl import flags
 
 from ltpml_jax import cli, trainer
 from ltpml_jax.__main__ import main
-from ltpml_jax.commands import evaluate, prepare
+from ltpml_jax.commands import audit, evaluate, prepare
 from ltpml_jax.commands import train as train_command
 from ltpml_jax.commands.command_line import COMMANDS
 from ltpml_jax.config import validate
@@ -52,6 +52,14 @@ def test_two_starts_in_one_process_do_not_share_flags():
     parse(CONFIG, "--workdir=x", "--config.seed=3", "--multihost")
     got = parse(CONFIG, "--workdir=y")
     assert (got.config.seed, got.workdir, got.multihost) == (0, "y", False)
+
+
+def test_a_home_is_meant_after_an_equals_sign_too(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert parse(CONFIG, "--workdir=~/run").workdir == "/home/me/run"
+    got = cli.parse("audit", audit.COMMAND, ["--workdir=~/a,b", "--out=~/c"])
+    assert (got.workdir, got.out) == (["/home/me/a", "b"], "/home/me/c")
+    assert cli.parse("prepare", prepare.COMMAND, ["--dataset=a", "--csv=b"]).out == "~/tensorflow_datasets"
 
 
 def test_dashes_in_a_name_are_underscores_and_stay_in_its_value():

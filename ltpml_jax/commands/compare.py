@@ -35,8 +35,10 @@ def define(values: flags.FlagValues) -> None:
 def run(values: Any) -> None:
     """Print or write the comparison; UserError for runs that cannot be compared."""
     from ltpml_jax.evaluation import comparison, comparison_report
-    from ltpml_jax.runtime.files import write_atomic, writing
+    from ltpml_jax.runtime.files import check_new, write_atomic, writing
 
+    if values.out:
+        check_new(Path(values.out))
     workdirs = [path for folder in values.workdir for path in runs_of(Path(folder))]
     parts = comparison.partition(workdirs, values.within)
     compared = {title: comparison.compare(part, values.by) for title, part in parts.items()}

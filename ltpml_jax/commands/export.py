@@ -35,9 +35,11 @@ def run(values: Any) -> None:
     """Write the folder, or the file, from a checkpoint."""
     from ltpml_jax.evaluation.opened import open_run
     from ltpml_jax.exporting import export_folder
+    from ltpml_jax.runtime.files import check_new
 
     out = Path(values.out)
     if values.out.endswith(WEIGHTS):
+        check_new(out)
         write_backbone(open_run(values.workdir, checkpoint=values.checkpoint), out)
         return
     export_folder.check_formats(values.formats)  # before what takes long

@@ -45,6 +45,12 @@ def write_atomic(path: AnyPath, data: str | bytes) -> None:
         scratch.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
+def check_new(path: Path | epath.Path) -> None:
+    """UserError where there is a file, or anything else, at `path` already."""
+    if path.exists():
+        raise UserError(f"The file {path} exists; remove it, or give another --out.")
+
+
 def check_regular(path: str | os.PathLike[str]) -> None:
     """OSError where there is no file, or no regular one: /dev/zero never ends, and a pipe may never begin."""
     if not stat.S_ISREG(os.stat(path).st_mode):

@@ -50,6 +50,7 @@ def written(out: Path, mark: Mark) -> Iterator[Path]:
     What the mark of `out` names and the block did not write is removed; other files in `out`, such as the corrections
     of an earlier page, stay. `out` stays as it is where the block raises. UserError where it cannot be written.
     """
+    out = out.absolute()  # "." has no name
     scratch = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         with writing(out, "give another --out"):

@@ -65,6 +65,8 @@ def test_parts_have_titles(sweep, capsys):
 def test_a_table_is_written_where_it_should_be(sweep, tmp_path, capsys):
     run(sweep / "name=bce", sweep / "name=ndlp", "--format=html", f"--out={tmp_path}/table.html")
     assert (tmp_path / "table.html").read_text().startswith("<!doctype html>") and capsys.readouterr().out == ""
+    with pytest.raises(UserError, match=f"The file {tmp_path}/table.html exists; remove it, or give another --out"):
+        run(sweep / "name=bce", f"--out={tmp_path}/table.html")
     with pytest.raises(UserError, match=f"{tmp_path}/no/table.md cannot be written .*; give another --out"):
         run(sweep / "name=bce", f"--out={tmp_path}/no/table.md")
 

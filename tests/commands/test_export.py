@@ -47,6 +47,10 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path):
         UserError, match=rf"^The file {tmp_path}/no/w.safetensors cannot be written \(No such file or directory\)"
     ):
         run(tmp_path / "no" / "w.safetensors")
+    (tmp_path / "mine.safetensors").write_text("precious")
+    with pytest.raises(UserError, match=r"mine.safetensors exists; remove it, or give another --out\.$"):
+        run(tmp_path / "mine.safetensors")
+    assert (tmp_path / "mine.safetensors").read_text() == "precious"
 
 
 def test_both_flags_are_needed():

@@ -1,6 +1,7 @@
 """A folder of results: what it may replace, and what it leaves."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +49,13 @@ def test_an_audit_is_replaced_and_what_a_user_put_there_stays(tmp_path):
     assert sorted(path.name for path in out.iterdir()) == ["corrections.csv", "images", "summary.json"]
     assert (out / "summary.json").read_text() == "2" and not list((out / "images").iterdir())
     assert [path.name for path in out.parent.iterdir()] == ["audit"]
+
+
+def test_the_folder_itself_may_be_the_place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with result_folder.written(Path("."), MARK) as scratch:
+        (scratch / "summary.json").write_text("1")
+    assert (tmp_path / "summary.json").read_text() == "1"
 
 
 def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path):
