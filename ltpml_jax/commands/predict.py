@@ -18,10 +18,11 @@ from ltpml_jax.errors import UserError
 if TYPE_CHECKING:
     from ltpml_jax.evaluation.opened import OpenRun
     from ltpml_jax.inference.inputs import Images
+    from ltpml_jax.inference.pseudo_labels import Observed
     from ltpml_jax.inference.result_lines import Result
     from ltpml_jax.inference.thresholds import Decision
 
-PSEUDO = ("labels", "unlisted", "tau")  # flags that --pseudo_labels alone knows
+PSEUDO = ("labels", "unlisted", "minus_one", "tau")  # flags that --pseudo_labels alone knows
 NOTE = (
     "Images that cannot be read become rows with an error, and the exit status is 1 then. A .csv and a .jsonl grow as "
     "images are predicted, and --resume continues them; a .parquet appears at the end. docs/outputs.md has the columns."
@@ -49,6 +50,7 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_string("labels", "", "--pseudo_labels: the observed labels, if the input is not their table.", values)
     unlisted = "--pseudo_labels: as of `ltpml prepare`."
     flags.DEFINE_enum("unlisted", None, ["negative", "unknown"], unlisted, values)
+    flags.DEFINE_enum("minus_one", None, ["candidate", "unknown", "negative"], unlisted, values)
 
 
 def problems(values: Any) -> list[str]:
@@ -131,7 +133,7 @@ def _write(values: Any, found: "Images") -> tuple[int, int]:
     """How many images could not be read, and how many there are; those of --out included."""
     from ltpml_jax.inference import result_files
 
-    path = Path(values.out).expanduser()
+    path = Path(values.out)
     result_files.check(path, (), values.resume)
     opened = _open(values)
     result_files.check(path, opened.class_names, values.resume)
@@ -163,20 +165,35 @@ def _show(values: Any, found: "Images") -> tuple[int, int]:
     return failed, len(found.places)
 
 
+def _observed(values: Any, opened: "OpenRun") -> "Observed":
+    """The labels of the images that are meant; those that the run was tested on are no training images."""
+    from ltpml_jax.evaluation import predictions_file
+    from ltpml_jax.inference import inputs, pseudo_labels
+
+    table = Path(values.labels or values.input[0]).expanduser()
+    meanings = values.unlisted, values.minus_one, "--labels" if values.labels else "--input"
+    known = pseudo_labels.observed(table, values.images, opened.class_names, *meanings)
+    if values.labels:
+        known = pseudo_labels.chosen(known, list(inputs.find(values.input, values.images).places.values()))
+    if (opened.workdir / predictions_file.FILE).exists():
+        moved = pseudo_labels.apart(known, set(predictions_file.load(opened.workdir).ids))
+        _say([f"{moved} images are those that the run was tested on; they are the split test."] if moved else [])
+    if "train" not in known.splits:
+        raise UserError(f"None of these images in {table} is for training; give those that the run was trained on.")
+    return known
+
+
 def _pseudo_labels(values: Any) -> tuple[int, int]:
     """Write the observed labels of the training images with what the run is sure of; other splits stay as they are."""
     import numpy as np
 
-    from ltpml_jax.inference import inputs, pseudo_labels
-    from ltpml_jax.methods.label_states import LabelState
+    from ltpml_jax.inference import pseudo_labels
 
-    path, table = Path(values.out).expanduser(), Path(values.labels or values.input[0]).expanduser()
+    path = Path(values.out)
     pseudo_labels.check(path, ())
     opened = _open(values)
     pseudo_labels.check(path, opened.class_names)
-    known = pseudo_labels.observed(table, values.images, values.unlisted, opened.class_names)
-    if values.labels:
-        known = pseudo_labels.chosen(known, list(inputs.find(values.input, values.images).places.values()))
+    known = _observed(values, opened)
     train = np.flatnonzero(np.array(known.splits) == "train")
     places = {known.places[row]: Path(known.places[row]) for row in train}
     results = [result for part in _results(values, opened, places) for result in part]
@@ -188,11 +205,10 @@ def _pseudo_labels(values: Any) -> tuple[int, int]:
     pseudo_labels.write(
         path, pseudo_labels.subset(known, np.setdiff1d(np.arange(len(known.ids)), unread)), opened.class_names
     )
-    unlisted = " --unlisted=unknown" if (known.states == LabelState.UNKNOWN).any() else ""
     _say(
         [
             f"{path}: {added} labels added to {len(train)} training images.",
-            f"Prepare them: ltpml prepare --dataset=NAME --csv={shlex.quote(str(path))}{unlisted}",
+            f"Prepare them: ltpml prepare --dataset=NAME --csv={shlex.quote(str(path))}",
         ]
     )
     return len(unread), len(train)

@@ -5,27 +5,26 @@ positive; every other label stays as it is, so that no positive is lost. One rou
 2013, as the baseline of papers on missing labels).
 """
 
-import csv
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from ltpml_jax.data.labels import LabelState
 from ltpml_jax.data.listing import Listing
 from ltpml_jax.data.readers import common, tables
-from ltpml_jax.data.readers.text_table import SEPARATOR
 from ltpml_jax.errors import UserError
-from ltpml_jax.runtime.files import replacing
+from ltpml_jax.runtime.files import check_new, replacing
 
 ENDINGS = (".csv", ".parquet")
-# Columns of lists that `ltpml prepare --csv` reads; what is in none of them is unknown.
-LISTS = {
-    "positive": LabelState.POSITIVE,
-    "candidates": LabelState.CANDIDATE,
-    "negative": LabelState.NEGATIVE,
+CELLS = {
+    LabelState.NEGATIVE: "0",
+    LabelState.POSITIVE: "1",
+    LabelState.CANDIDATE: "?",
+    LabelState.UNKNOWN: "",
 }
 
 
@@ -38,12 +37,15 @@ class Observed(NamedTuple):
     states: np.ndarray
 
 
-def observed(file: Path, images: str, unlisted: str | None, class_names: tuple[str, ...]) -> Observed:
+def observed(
+    file: Path, images: str, class_names: tuple[str, ...], unlisted: str | None, minus_one: str | None, flag: str
+) -> Observed:
     """The labels of a table that `prepare --csv` reads, its relative paths below `images` (or beside it where "").
 
-    Raises UserError where it cannot be read, or has other classes than the model.
+    flag: which flag names the table; unlisted, minus_one: as of `prepare`. Raises UserError where it cannot be read, or
+    has other classes than the model.
     """
-    listing = tables.read_table(str(file), images or str(file.parent), unlisted)
+    listing = tables.read_table(str(file), images or str(file.parent), unlisted, minus_one, flag)
     odd = sorted(set(listing.class_names) ^ set(class_names))
     if odd:
         whose = "the run does not know" if odd[0] in listing.class_names else "only the run knows"
@@ -80,6 +82,16 @@ def subset(found: Observed, rows: np.ndarray) -> Observed:
     return Observed(ids, splits, places, found.states[rows])
 
 
+def apart(found: Observed, test_ids: set[str]) -> int:
+    """Put training images of those ids into the split `test`, where the run had them; how many there are."""
+    rows = [
+        row for row, (one, split) in enumerate(zip(*found[:2], strict=True)) if split == "train" and one in test_ids
+    ]
+    for row in rows:
+        found.splits[row] = "test"
+    return len(rows)
+
+
 def fill(states: np.ndarray, scores: np.ndarray, tau: float) -> np.ndarray:
     """Labels int8 [n, C]: positive where the state is negative or unknown and the score in [0, 1] is above tau."""
     assumed_negative = (states == LabelState.NEGATIVE) | (states == LabelState.UNKNOWN)
@@ -90,36 +102,27 @@ def check(path: Path, class_names: tuple[str, ...]) -> None:
     """Raise UserError where such a table cannot be written to `path`, or would not be read as it was meant."""
     if path.suffix not in ENDINGS:
         raise UserError(f"--out is {path}; end it in one of {', '.join(ENDINGS)}, as `ltpml prepare --csv` reads them.")
-    if path.exists():
-        raise UserError(f"The file {path} exists; give another --out.")
-    cut = SEPARATOR if path.suffix == ".csv" else None
-    odd = [name for name in class_names if common.class_name(name) != name or (cut and cut in name)]
+    check_new(path)
+    odd = [name for name in class_names if common.class_name(name) != name or name in tables.RESERVED]
     if odd:
+        reserved = ", ".join(tables.RESERVED)
         raise UserError(
-            f"The class {odd[0]!r} cannot stand in a list of {path}; end --out in .parquet where it holds "
-            f"{SEPARATOR!r}, and name classes without line breaks and double blanks."
+            f"The class {odd[0]!r} cannot be the name of a column of labels in {path}; call it otherwise (none of "
+            f"{reserved}, no line breaks, no double blanks), and train again."
         )
 
 
 def write(path: Path, found: Observed, class_names: tuple[str, ...]) -> None:
-    """Write the table: `path`, `id`, `split`, and lists `positive`, `candidates`, `negative`; whole or not at all."""
-    texts = {"path": found.places, "id": found.ids, "split": found.splits}
-    lists = {
-        name: [[class_names[j] for j in np.flatnonzero(row == state)] for row in found.states]
-        for name, state in LISTS.items()
-    }
+    """Write the table: `path`, `id`, `split`, and a column of 1, 0, ? and nothing a class; whole or not at all."""
+    cells = np.array([CELLS[LabelState(number)] for number in range(len(CELLS))], object)[found.states]
+    labels = dict(zip(class_names, cells.T.tolist(), strict=True))
+    table = pa.table({"path": found.places, "id": found.ids, "split": found.splits} | labels)
     try:
         with replacing(path) as scratch:
             if path.suffix == ".csv":
-                with scratch.open("w", encoding="utf-8", newline="") as file:
-                    joined = [map(SEPARATOR.join, column) for column in lists.values()]
-                    writer = csv.writer(file, lineterminator="\n")
-                    writer.writerow([*texts, *lists])
-                    writer.writerows(zip(*texts.values(), *joined, strict=True))
+                pacsv.write_csv(table, scratch)
             else:
-                kind = pa.list_(pa.string())
-                arrays = {name: pa.array(column, kind) for name, column in lists.items()}
-                pq.write_table(pa.table(texts | arrays), scratch)
+                pq.write_table(table, scratch)
     except (OSError, pa.ArrowException) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"The file {path} cannot be written ({reason}); give another --out.") from None

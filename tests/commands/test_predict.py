@@ -4,6 +4,7 @@ import csv
 import functools
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from ltpml_jax.commands import predict
 from ltpml_jax.data.labels import LabelState
 from ltpml_jax.data.readers import tables
 from ltpml_jax.errors import UserError
-from ltpml_jax.evaluation import outcome
+from ltpml_jax.evaluation import outcome, predictions_file
 from ltpml_jax.evaluation.expected_thresholds import scores
 from ltpml_jax.evaluation.opened import OpenRun
 from tests.helpers import runs, session
@@ -130,7 +131,8 @@ def labels_table(tmp_path) -> Path:
 def test_pseudo_labels_are_read_back_by_prepare(tmp_path, labels_table, ending):
     out, folder, tau = tmp_path / f"p{ending}", str(images()), 0.3
     run(str(labels_table), f"--images={folder}", "--pseudo_labels", f"--tau={tau}", f"--out={out}")
-    before, after = tables.read_table(str(labels_table), folder), tables.read_table(str(out), "/", "unknown")
+    before, after = tables.read_table(str(labels_table), folder), tables.read_table(str(out), "/")
+    assert after.class_names == opened().class_names
     order = [after.class_names.index(name) for name in before.class_names]
     train, filled = before.splits["train"], after.splits["train"].states[:, order]
     found = scores(opened().predict(train.paths))
@@ -139,6 +141,52 @@ def test_pseudo_labels_are_read_back_by_prepare(tmp_path, labels_table, ending):
     np.testing.assert_array_equal(filled, np.where(added, LabelState.POSITIVE, train.states))
     np.testing.assert_array_equal(after.splits["test"].states[:, order], before.splits["test"].states)
     assert after.splits["train"].ids == train.ids and after.splits["train"].paths == train.paths
+
+
+def test_images_that_the_run_was_tested_on_get_no_pseudo_labels(tmp_path, labels_table, capsys):
+    tested = set(predictions_file.load(runs.finished()).ids[:2])
+    table, out = rows(labels_table), tmp_path / "p.csv"
+    for row, name in zip(table, tested, strict=False):
+        row["id"] = name
+    with labels_table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [name for name in table[0] if name != "split"], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(table)
+    words = [str(labels_table), f"--images={images()}", "--pseudo_labels"]
+    run(*words, "--tau=0", f"--out={out}")
+    assert "2 images are those that the run was tested on; they are the split test." in capsys.readouterr().err
+    written = {row["id"]: row for row in rows(out)}
+    assert {name for name, row in written.items() if row["split"] == "test"} == tested
+    for row in table:
+        kept = [written[row["id"]][name] for name in opened().class_names] == [
+            row[name] for name in opened().class_names
+        ]
+        assert kept == (row["id"] in tested)
+
+
+def test_minus_one_means_to_pseudo_labels_what_it_means_to_prepare(tmp_path, labels_table):
+    labels_table.write_text(labels_table.read_text().replace("?", "-1"))
+    words = [str(labels_table), f"--images={images()}", "--pseudo_labels"]
+    with pytest.raises(UserError, match="choose --minus_one=candidate"):
+        run(*words, f"--out={tmp_path}/p.csv")
+    run(*words, f"--out={tmp_path}/p.csv", "--minus_one=candidate", "--tau=1")
+    names = opened().class_names
+    mine = [[row[name].replace("?", "-1") for name in names] for row in rows(tmp_path / "p.csv")]
+    assert mine == [[row[name] for name in names] for row in rows(labels_table)]
+    with pytest.raises(UserError, match=r"--input names a file to read"):
+        run(f"{tmp_path}/none.csv", "--pseudo_labels", f"--out={tmp_path}/q.csv")
+
+
+def test_names_that_are_no_text_are_written_with_their_bytes(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    shutil.copy(images() / "0003.png", os.fsencode(folder) + b"/\xff.png")
+    Path(os.fsdecode(os.fsencode(folder) + b"/\xfe.png")).write_bytes(b"no image")
+    with pytest.raises(SystemExit):
+        run(str(folder), f"--out={tmp_path}/o.csv")
+    bad, good = rows(tmp_path / "o.csv")
+    assert [row["path"] for row in (bad, good)] == [f"{folder}/\\x{name}.png" for name in ("fe", "ff")]
+    assert bad["error"].startswith(f"The image {folder}/\\xfe.png cannot be read") and not good["error"]
 
 
 def test_pseudo_labels_of_some_images_leave_unreadable_ones_out(tmp_path, labels_table, capsys):
