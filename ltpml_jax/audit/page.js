@@ -7,14 +7,15 @@ let decisions = {};
 try { decisions = JSON.parse(localStorage.getItem(key)) || {}; } catch { decisions = {}; }
 
 function show() {
-  let count = 0;
   for (const entry of entries) {
     const state = decisions[nameOf(entry)];
     entry.classList.toggle("decided", state !== undefined);
     entry.querySelector("output").textContent = state === undefined ? "" : "→ " + WORDS[state];
   }
-  count = Object.keys(decisions).length;
-  document.getElementById("status").textContent = count + (count === 1 ? " decision" : " decisions");
+  const names = new Set(entries.map(nameOf)), made = Object.keys(decisions);
+  const count = made.filter((name) => names.has(name)).length;
+  const others = made.length - count ? "; " + (made.length - count) + " of another page, which are not downloaded" : "";
+  document.getElementById("status").textContent = count + (count === 1 ? " decision" : " decisions") + others;
 }
 
 function save() {

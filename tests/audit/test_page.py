@@ -126,9 +126,11 @@ def test_keys_and_buttons_become_corrections_in_a_browser(html, tmp_path):
         "reload",
         PRESS % CHOOSE,
         "",
+        PRESS % 'decisions["of another page"] = "1"; save();',
     )  # fmt: skip
     assert got["messages"] == [] and set(got["requests"]) <= {"file", "data", "blob"}
     assert got["results"][:3] == [["2 decisions", 24], ["3 decisions", 24], ["3 decisions", 4]]
+    assert got["results"][-1][0] == "3 decisions; 1 of another page, which are not downloaded"
     with (tmp_path / "corrections.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     shown = parsed(html).all("li")
