@@ -7,6 +7,7 @@ import functools
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import cv2
 import jax
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+import ltpml_jax
 from ltpml_jax.config import validate
 from ltpml_jax.data import augment
 from ltpml_jax.errors import UserError
@@ -99,6 +101,14 @@ class OpenRun:
         Raises UserError as `export_folder.export`, and where the run has no model.json.
         """
         return export_folder.export(exportable(self.config, self.workdir, self.network), Path(folder), formats)
+
+    def audit(self, out: str | Path, **options: Any) -> Any:
+        """Rank the labels to distrust and write them to a folder, as `ltpml audit` (docs/audit.md) does for this run.
+
+        options: those of `ltpml_jax.audit_runs`, such as `top`; returns what it does, UserError as there.
+        """
+        # By the package's door: audits open runs, and are above this.
+        return ltpml_jax.audit_runs([self.workdir], out, **{"data_dir": self.config.data.dir} | options)
 
     def test_scores(self) -> dict[str, Scores]:
         """By prediction: mAP by class group, F1 and accuracy on the test split, in percent; UserError as `run`."""
