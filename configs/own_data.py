@@ -13,8 +13,9 @@ from ltpml_jax.methods.settings import Config
 def get_config(argument: str = "") -> Config:
     """The noise model on the labels that the annotators left, with its recipe on digits_mlt but for rate and epochs.
 
-    With method=ndlp: the published VOC settings, and unknown labels are candidates. `best` needs a validation split to
-    be prepared. The learning rate is a guess for ResNet-50; nothing here was measured on photographs.
+    With method=ndlp: the published VOC settings, and unknown labels are candidates; to the others they stay unknown.
+    `best` needs a validation split to be prepared. The learning rate is a guess for ResNet-50; nothing here was
+    measured on photographs.
     """
     name, _, method = argument.partition(",method=")
     if not name:
@@ -24,8 +25,10 @@ def get_config(argument: str = "") -> Config:
     config.data.resize = "fast"
     config.model.pretrained = "hf:timm/resnet50.tv_in1k"
     config.method.name = method or "noise_model"
+    if config.method.name != "ndlp":
+        config.data.unknown = "unknown"
     if config.method.name == "noise_model":
-        config.data.unknown, config.data.sampler = "unknown", "shuffle"
+        config.data.sampler = "shuffle"
         config.optim.schedule, config.optim.weight_decay = "cosine", 1e-5
         config.train.epochs = 20
     return config

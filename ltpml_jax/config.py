@@ -34,7 +34,7 @@ from ltpml_jax.methods.settings import (
 
 CUSTOM = "custom"  # method.name of a run whose method was handed to `train`
 COUNT, ANY_COUNT, SEED = between(1, 10**6), between(0, 10**6), between(0, 2**32 - 1)
-EPOCHS = Rule(lambda epochs: list(epochs) == sorted(epochs) and all(e > 0 for e in epochs), "ascending epochs above 0")
+EPOCHS = Rule(lambda all_: [*all_] == sorted(all_) and all(0 < e <= 10**6 for e in all_), "ascending epochs above 0")
 
 
 class RunFields(NamedTuple):
@@ -236,16 +236,16 @@ def validate(config: Config) -> None:
             f"config.data.noise is {config.data.noise!r}, but the labels are those of {config.data.candidates} "
             "(config.data.candidates); leave one of the two out."
         )
+    if config.data.noise in ("missing", "single") and config.data.unknown == "candidate":
+        what = f"with config.data.noise={config.data.noise} nearly every label would be a candidate"
+        raise UserError(f"config.data.unknown is 'candidate'; set it to 'unknown' or 'negative', as {what}.")
     try:
         build_method(config)
     except ValueError as error:  # what a method's settings ask of each other and of the run
         raise UserError(f"{error}.") from None
     name = config.method.name
     if name in METHODS and METHODS[name].second_stage and not config.model.start_from:
-        raise UserError(
-            f"config.method.name is {name!r}, which works on a finished run; name its work directory in "
-            "config.model.start_from."
-        )
+        raise UserError(f"config.method.name is {name!r}; name the run it works on in config.model.start_from.")
 
 
 def check_values(config: Config) -> None:

@@ -50,8 +50,14 @@ def run(values: Any) -> None:
     Raises UserError where the rate is out of range, the dataset or a file cannot be read, or the candidate sets do not
     belong to the dataset.
     """
-    from ltpml_jax.data import datasets, manifest
+    from etils import epath
 
+    from ltpml_jax.data import datasets, manifest
+    from ltpml_jax.data.labels import LabelState
+    from ltpml_jax.runtime.files import check_new
+
+    manifest.check_reachable(values.out)
+    check_new(epath.Path(values.out))
     dataset = datasets.load(values.dataset, values.data_dir)
     labels = dataset.train.labels
     table = _imported(values, dataset) if values.import_npy else _corrupted(values, labels)
@@ -59,7 +65,8 @@ def run(values: Any) -> None:
     made = manifest.Manifest(table, origin, manifest.digest(table))
     manifest.check(made, labels, dataset.name)
     manifest.save(values.out, table, origin)
-    print("\n".join([*description(labels, made), f"use it with --config.data.candidates={values.out}"]))
+    unknown = " --config.data.unknown=unknown" if (table == LabelState.UNKNOWN).any() else ""
+    print("\n".join([*description(labels, made), f"use it with --config.data.candidates={values.out}{unknown}"]))
 
 
 def _corrupted(values: Any, labels: Any) -> Any:

@@ -47,7 +47,9 @@ def test_the_command_makes_what_the_functions_make(train, tmp_path):
     }
     manifest.check(found, train.labels, "digits_mlt")
     lines = done.stdout.splitlines()
-    assert f"sha256 {found.digest}" in lines and lines[-1] == f"use it with --config.data.candidates={out}"
+    assert f"sha256 {found.digest}" in lines and lines[-1] == (
+        f"use it with --config.data.candidates={out} --config.data.unknown=unknown"
+    )
     dropped = (found.table == LabelState.UNKNOWN)[train.labels == 1].mean()
     assert f"of the positives became unknown: {dropped:.4f}" in lines
 
@@ -59,6 +61,8 @@ def test_every_kind_can_be_made_and_belongs_to_its_dataset(tmp_path, train, kind
     found = manifest.load(str(out))
     manifest.check(found, train.labels, "digits_mlt")
     assert found.origin["kind"] == kind and f"sha256 {found.digest}" in capsys.readouterr().out.splitlines()
+    with pytest.raises(UserError, match=f"{out} exists; remove it, or give another --out"):
+        run(kind="single", out=out)
 
 
 def test_the_references_candidates_come_in_by_their_own_list(tmp_path, train):

@@ -41,7 +41,12 @@ def test_candidates_of_a_file_say_how_they_were_made(tmp_path):
     manifest.save(path, corruption.missing(labels, 0.5, 3, False), origin)
     assert model_file.candidates_origin(runs.config(data__candidates=str(path))) == origin
     assert model_file.candidates_origin(runs.config(data__partial_rate=0.0))["kind"] == "prepared"
-    missing = {"data__noise": "missing", "data__missing_rate": 0.4, "data__candidate_seed": 2}
+    missing = {
+        "data__noise": "missing",
+        "data__unknown": "unknown",
+        "data__missing_rate": 0.4,
+        "data__candidate_seed": 2,
+    }
     assert model_file.candidates_origin(runs.config(**missing)) == {
         "kind": "missing",
         "parameters": {"rate": 0.4, "keep_one": False},

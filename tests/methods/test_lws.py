@@ -74,7 +74,7 @@ def test_what_it_cannot_start_from_is_named(tmp_path: Path):
     )
     config = default_config()
     config.method.name = "lws"
-    with pytest.raises(UserError, match="'lws', which works on a finished run.*config.model.start_from"):
+    with pytest.raises(UserError, match="'lws'; name the run it works on in config.model.start_from"):
         validate(config)
 
 
