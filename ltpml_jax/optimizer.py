@@ -34,7 +34,7 @@ def rate_schedule(config: Config, steps_per_epoch: int, drop_epochs: Iterable[fl
     optim, total = config.optim, config.train.epochs * steps_per_epoch
     rate, warm = optim.learning_rate, optim.warmup_steps
     after_epochs = optim.drop_epochs if drop_epochs is None else drop_epochs
-    drops = {int(epoch * steps_per_epoch) - warm: optim.drop_factor for epoch in after_epochs}
+    drops = {min(int(epoch * steps_per_epoch), 2**31 - 1) - warm: optim.drop_factor for epoch in after_epochs}
     after = {
         "constant": lambda: optax.constant_schedule(rate),
         "cosine": lambda: optax.cosine_decay_schedule(rate, max(total - warm, 1), optim.cosine_end),

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from ltpml_jax.methods import losses
 from ltpml_jax.methods.base import Context, Method, Plan
 from ltpml_jax.methods.label_states import LabelState
-from ltpml_jax.methods.settings import BELOW_ONE, SHARE, SWITCH, at_least, one_of
+from ltpml_jax.methods.settings import BELOW_ONE, SHARE, SWITCH, at_least, between, one_of
 from ltpml_jax.methods.supervised import one_pass
 
 
@@ -43,7 +43,9 @@ class PASLSettings(NamedTuple):
     gamma_neg: Annotated[float, at_least(0), "focal exponent of annotated negatives"] = 1.0
     gamma_unannotated: Annotated[float, at_least(0), "focal exponent of unannotated labels"] = 4.0
     clip: Annotated[float, BELOW_ONE, "probability by which negatives are shifted"] = 0.0
-    top_k: Annotated[int, at_least(0), "selective: likeliest unannotated labels an image to ignore; 1 for VOC"] = 5
+    top_k: Annotated[
+        int, between(0, 10**6), "selective: likeliest unannotated labels an image to ignore; 1 for VOC"
+    ] = 5
     prior_threshold: Annotated[float, SHARE, "selective: classes in more images are ignored too; 1: none"] = 1.0
     annotated_negatives: Annotated[bool, SWITCH, "known negatives count as annotated (off: as unannotated)"] = False
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from ltpml_jax.methods import losses
 from ltpml_jax.methods.base import Context, Forward, Method, Pass, Plan
 from ltpml_jax.methods.pairs import PREDICTIONS, remaining, smallest
-from ltpml_jax.methods.settings import BELOW_ONE, at_least
+from ltpml_jax.methods.settings import BELOW_ONE, between
 
 
 class CLSSettings(NamedTuple):
@@ -24,7 +24,7 @@ class CLSSettings(NamedTuple):
     tau_l: Annotated[
         float, BELOW_ONE, "share of the rest that the network itself finds easiest; VOC .02, COCO and NUS-WIDE .06"
     ] = 0.02
-    ramp_epochs: Annotated[int, at_least(1), "E_k: finished epochs until both shares are removed in full"] = 10
+    ramp_epochs: Annotated[int, between(1, 10**6), "E_k: finished epochs until both shares are removed in full"] = 10
 
 
 class Kept(NamedTuple):

@@ -15,14 +15,14 @@ import jax.numpy as jnp
 from ltpml_jax.methods import losses
 from ltpml_jax.methods.base import Context, Forward, Method, Pass, Plan
 from ltpml_jax.methods.pairs import PREDICTIONS, remaining, smallest
-from ltpml_jax.methods.settings import BELOW_ONE, SHARE, at_least
+from ltpml_jax.methods.settings import BELOW_ONE, SHARE, between
 
 
 class SmallLossSettings(NamedTuple):
     """Settings of small-loss selection, shared by Co-teaching, Co-teaching+ and JoCoR."""
 
     forget_rate: Annotated[float, BELOW_ONE, "share of a batch's images that is left out in the end"] = 0.2
-    ramp_epochs: Annotated[int, at_least(1), "E_k: epochs over which the share grows from 0, linearly"] = 10
+    ramp_epochs: Annotated[int, between(1, 10**6), "E_k: epochs over which the share grows from 0, linearly"] = 10
 
 
 class CoteachingPlusSettings(NamedTuple):
@@ -32,7 +32,7 @@ class CoteachingPlusSettings(NamedTuple):
         0.1
     )
     all_images_steps: Annotated[
-        int, at_least(0), "so many steps, a batch without disagreement trains on all its images; later on none"
+        int, between(0, 10**9), "so many steps, a batch without disagreement trains on all its images; later on none"
     ] = 5000
 
 

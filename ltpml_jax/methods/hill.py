@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from ltpml_jax.methods import losses
 from ltpml_jax.methods.base import Method, Plan
-from ltpml_jax.methods.settings import FINITE, SHARE, at_least
+from ltpml_jax.methods.settings import FINITE, SHARE, at_least, between
 from ltpml_jax.methods.supervised import one_pass
 
 
@@ -28,7 +28,7 @@ class SPLCSettings(NamedTuple):
     ] = 0.6
     margin: Annotated[float, FINITE, "subtracted from the logits of observed positives"] = 1.0
     gamma: Annotated[float, at_least(0), "focal exponent"] = 2.0
-    first_epoch: Annotated[int, at_least(0), "the first epoch, counted from 0, that corrects labels"] = 1
+    first_epoch: Annotated[int, between(0, 10**6), "the first epoch, counted from 0, that corrects labels"] = 1
 
 
 def hill_loss(logits: jax.Array, labels: jax.Array, settings: HillSettings) -> jax.Array:

@@ -74,7 +74,7 @@ def label_model(prior: Prior, settings: NoiseSettings) -> LabelModel:
         error = jnp.where(prior.true_counts, error, jnp.sqrt(size * q / (1 - q)))
     error = error if plain else jnp.minimum(error, states[LabelState.CANDIDATE])
     hidden = jnp.where(prior.true_counts, 0.0, r)
-    count = jnp.clip(jnp.maximum(seen, error) / (1 - hidden), 1, size - 1)
+    count = jnp.clip(jnp.maximum(seen, error) / (1 - hidden), jnp.minimum(1, size / 2), jnp.maximum(size - 1, size / 2))
     weight = (size / count) ** settings.weight_exponent
     table = _probabilities(states, count, q, r, size)
     return LabelModel(count / size, jnp.log(table), weight / weight.mean())
