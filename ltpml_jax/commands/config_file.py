@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 
 from ltpml_jax.errors import UserError
 
@@ -30,16 +30,18 @@ def load(argument: str) -> ConfigDict:
     if not callable(get_config):
         raise UserError(f"The config file {path} has no function get_config; it needs one that returns the config.")
     arguments = [text] if colon else []
-    signature = inspect.signature(get_config)
+    signature = _call(path, lambda: inspect.signature(get_config))  # some of C have none
     try:
         signature.bind(*arguments)
     except TypeError:
         given = f"{text!r} for its argument" if colon else "no argument after a colon"
         raise UserError(f"The config file {path} has get_config{signature}, but --config gives {given}.") from None
     config = _call(path, lambda: get_config(*arguments))
-    if not isinstance(config, ConfigDict):
+    if not isinstance(config, ConfigDict) or isinstance(config, FrozenConfigDict) or not len(config):
         kind = "None" if config is None else f"a {type(config).__name__}"
-        raise UserError(f"get_config of the config file {path} returns {kind}; it must return a ConfigDict.")
+        kind += " without fields" if isinstance(config, ConfigDict) and not len(config) else ""
+        make = "return a ConfigDict with fields, as ltpml_jax.default_config() makes one"
+        raise UserError(f"get_config of the config file {path} returns {kind}; it must {make}.")
     return config
 
 

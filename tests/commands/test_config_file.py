@@ -40,8 +40,13 @@ WRONG = {
     RETURNS + "return get_config()": "fails in line 2 with RecursionError: ",
     "import sys\nsys.exit(0)": "fails in line 2 with SystemExit: 0.",
     RETURNS + "raise KeyboardInterrupt": "fails in line 2 with KeyboardInterrupt.",
-    RETURNS + "pass": "returns None; it must return a ConfigDict.",
-    RETURNS + "return {}": "returns a dict; it must return a ConfigDict.",
+    RETURNS + "pass": "returns None; it must return a ConfigDict with fields, as ltpml_jax.default_config() makes one.",
+    RETURNS + "return {}": "returns a dict; it must return a ConfigDict with fields",
+    RETURNS
+    + "from ml_collections import ConfigDict; return ConfigDict()": "returns a ConfigDict without fields; it must",
+    RETURNS
+    + "import ml_collections as ml; return ml.FrozenConfigDict({'a': 1})": "returns a FrozenConfigDict; it must",
+    "get_config = dict": "no signature found",
     "def get_config(rate):\n    pass": "has get_config(rate), but --config gives no argument after a colon.",
 }
 
