@@ -111,7 +111,7 @@ def run(plan: TablePlan, labels: str, method: str) -> tuple[str, list[Path]]:
     best, folder = choices[0], f"final/{labels}/{method}/{choices[0].recipe}"
     fields = GRID[best.recipe][0] | {"data.validation": 0.0, "train.epochs": EPOCHS * plan.budget}
     whole = sweep(plan, folder, labels, method, fields, (best.rate,))
-    finished = sorted(path.parent for path in (plan.out / folder).glob(f"*={best.rate:g},*/results.json"))
+    finished = sorted(path.parent for path in (plan.out / folder).glob(f"*={best.rate},*/results.json"))
     tried = ", ".join(f"{c.recipe} {c.rate:g}: {c.score:.1f}" for c in choices)
     chosen = f"{best.recipe} {best.rate:g}{'' if whole else ' (runs are missing)'}"
     return f"| {method} | {labels} | {chosen} | {tried} |", finished
