@@ -102,7 +102,17 @@ WRONG = {
 }
 
 
-TOO_LARGE = {"seed": 2**70, "data.image_size": 10**6, "train.epochs": 10**18}
+TOO_LARGE = {
+    "seed": 2**70,
+    "data.image_size": 10**6,
+    "train.epochs": 10**18,
+    "optim.drop_epochs": (1e9,),
+    "splc.first_epoch": 3 * 10**9,
+    "pasl.top_k": 3 * 10**9,
+    "cls.ramp_epochs": 3 * 10**9,
+    "small_loss.ramp_epochs": 3 * 10**9,
+    "coteaching_plus.all_images_steps": 3 * 10**9,
+}
 
 
 @pytest.mark.parametrize("name,value", [*WRONG.items(), *TOO_LARGE.items()])
@@ -183,6 +193,17 @@ def test_own_data_wants_the_name_of_a_dataset():
     other = own_data.get_config("mine,method=ndlp")
     validate(other)
     assert (other.data.name, other.method.name, other.data.unknown) == ("mine", "ndlp", "candidate")
+    assert own_data.get_config("mine,method=bce").data.unknown == "unknown"  # a candidate would be a positive to it
+
+
+@pytest.mark.parametrize("noise", ["missing", "single"])
+def test_most_labels_are_not_taken_for_candidates(noise):
+    config = digits_mlt.get_config("0.0,method=bce")
+    config.data.noise, config.data.missing_rate = noise, 0.4 if noise == "missing" else 0.0
+    with pytest.raises(UserError, match="config.data.unknown is 'candidate'; set it to 'unknown' or 'negative', as"):
+        validate(config)
+    config.data.unknown = "unknown"
+    validate(config)
 
 
 def test_settings_of_a_method_that_do_not_fit_the_run_are_refused():

@@ -28,9 +28,11 @@ def parse_argument(text: str, partial_rate: float) -> Argument:
     """The argument of a config file, words with commas between them; `partial_rate` where it names no noise.
 
     One word at most says how labels are corrupted: a number (the partial rate), `tail_biased=RATE`, `missing=SHARE` (of
-    the positives that are dropped, and images without any left out, as COMIC's PLT-MLC has it), `left=SHARE` (of the
-    positives that stay, and so does every image, as CLS has it) or `single` (one positive an image). `method=NAME`
-    chooses the method, `reference` the released code's recipe. Raises UserError for anything else.
+    the positives that are dropped, and images without any left out: PLT-MLC of COMIC by a generator of this project, as
+    the authors' is not released), `left=SHARE` (of the positives that stay, and so does every image, as CLS has it) or
+    `single` (one positive an image). `method=NAME` chooses the method, `reference` the released code's recipe.
+
+    Raises UserError for anything else.
     """
     words = [word.strip() for word in text.split(",")] if text else []
     methods = [word.removeprefix("method=") for word in words if word.startswith("method=")]

@@ -54,4 +54,6 @@ def test_the_notebook_s_audit_is_the_command_s(tmp_path):
     found = ltpml_jax.audit_runs([runs.finished()], tmp_path / "audit", top=3, per_class=0, wanted=("csv",))
     names = {path.name for path in (tmp_path / "audit").iterdir()}
     assert {"labels.csv", "entries.csv", "summary.json"} <= names and "index.html" not in names
+    again = ltpml_jax.open_run(runs.finished()).audit(tmp_path / "again", top=3, per_class=0, wanted=("csv",))
+    assert again.entries == found.entries
     assert len(found.entries) == len((tmp_path / "audit" / "entries.csv").read_text().splitlines()) - 1 == 9

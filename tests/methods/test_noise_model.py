@@ -6,6 +6,7 @@ from flax import nnx
 
 from ltpml_jax.methods import losses, noise_model
 from ltpml_jax.methods.base import Blocks, Context, Keys, Plan
+from ltpml_jax.methods.label_states import LabelState
 from ltpml_jax.methods.noise_model import NoiseSettings
 from ltpml_jax.methods.priors import Prior, estimated_prior
 from ltpml_jax.models import classifier
@@ -27,6 +28,14 @@ def prior(rate: float = 0.2, states: np.ndarray | None = COUNT) -> Prior:
 
 def sigmoid(logits):
     return 1 / (1 + np.exp(-np.asarray(logits, np.float64)))
+
+
+@pytest.mark.parametrize("state", [None, *LabelState])
+def test_one_image_is_a_training_set(state):
+    states = None if state is None else np.eye(4)[state][:, None] * np.ones(3)
+    alone = prior(states=states)._replace(class_count=np.ones(3), train_size=np.array(1.0))
+    loss = negative_log_likelihood(LOGITS, EVERY, label_model(alone, NoiseSettings()))
+    assert np.isfinite(loss).all()
 
 
 @pytest.mark.parametrize(
