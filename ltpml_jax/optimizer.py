@@ -64,6 +64,12 @@ def drop_periods(config: Config) -> dict[str, float]:
     return found
 
 
+def check_texts(config: Config) -> None:
+    """Raise UserError for multipliers and periods that cannot be read, before there are parameters."""
+    multipliers(config.optim.multipliers)
+    drop_periods(config)
+
+
 def check_paths(config: Config, params: Any) -> None:
     """Raise UserError for a path of multipliers or drop_every that no parameter (arrays or shapes) has."""
     names = [path_name(path) for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]

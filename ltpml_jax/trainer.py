@@ -35,6 +35,7 @@ from ltpml_jax.experiment import (
 from ltpml_jax.methods.base import Method
 from ltpml_jax.methods.settings import Config
 from ltpml_jax.models.pretrained import check_weights
+from ltpml_jax.optimizer import check_texts
 from ltpml_jax.runtime import checkpoints, metrics_log, preemption, processes, watchdog
 from ltpml_jax.runtime.files import sole_run, write_atomic, writing
 from ltpml_jax.runtime.metrics_log import MetricsLog
@@ -90,6 +91,7 @@ def check_records(run: Experiment) -> None:
 
 def _prepare(config: Config, workdir: Path, method: Method | None) -> Experiment:
     validate(config)
+    check_texts(config)
     processes.check_joined()
     mesh = make_mesh(choose_devices(config))
     check_workdir(config, workdir)

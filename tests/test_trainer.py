@@ -169,6 +169,7 @@ def test_parameters_that_break_in_the_last_step_of_an_epoch_end_it_too(tmp_path)
         ({"data__batch_size": 100}, "config.data.batch_size is 100 and does not divide among 8 devices"),
         ({"train__devices": 9}, "config.train.devices is 9, but this machine has 8; lower it"),
         ({"train__devices": 6}, "6 devices cannot share the run; set config.train.devices to 1, 2, 4"),
+        ({"optim__drop_every": "head=2", "model__pretrained": "nowhere.safetensors"}, "drop_every is 'head=2', but"),
         ({"model__pretrained": "nowhere.safetensors"}, "nowhere.safetensors"),
         ({"data__validation": 0.9999}, "leaves none of 1200 training images"),
         ({"data__batch_size": 8192}, "make it smaller"),

@@ -115,6 +115,11 @@ WRONG = [
     ),
     (["--seeds=0,-1"], "config.seed is -1; it must be a number in"),
     (["--seeds=0,x"], "--config.seed is 'x'; it must be an integer."),
+    (
+        ["--grid", "optim.multipliers=backbone=abc;neck=1"],
+        "config.optim.multipliers has 'backbone=abc'; write PATH=FACTOR",
+    ),
+    (["--grid", "optim.drop_every=head=2;neck=1"], "drop_every is 'head=2', but config.optim.schedule is 'constant'"),
     (["--grid", "data.fold=1/3"], "config.data.fold is '1/3' and config.data.validation 0.1; set one"),
 ]
 
