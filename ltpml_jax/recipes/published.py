@@ -114,8 +114,9 @@ def balanced(config: Config, wanted: Argument, source: Published) -> None:
 
 
 def lws(config: Config, wanted: Argument, source: Published) -> None:
-    """LWS: five epochs on a finished run, which config.model.start_from has to name."""
-    config.train.epochs, config.optim.learning_rate, config.optim.schedule = 5, 0.2, "cosine"
+    """LWS: five epochs on a finished run, which config.model.start_from has to name; its rate is for a batch of 512."""
+    config.train.epochs, config.optim.schedule = 5, "cosine"
+    config.optim.learning_rate = 0.2 * config.data.batch_size / 512
     config.optim.weight_decay = 5e-4
 
 
@@ -127,6 +128,7 @@ def noise_model(config: Config, wanted: Argument, source: Published) -> None:
 
 RECIPES: dict[str, Callable[[Config, Argument, Published], None]] = {
     "noise_model": noise_model,
+    "bce": shared,
     "db": balanced,
     "db_focal": balanced,
     "focal": shared,
