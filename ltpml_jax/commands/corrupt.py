@@ -9,6 +9,7 @@ from typing import Any
 from absl import flags
 
 from ltpml_jax.cli import DATA_DIR, Command
+from ltpml_jax.errors import UserError
 
 KINDS = ("partial", "tail_biased", "missing", "keep", "single")
 
@@ -56,17 +57,28 @@ def run(values: Any) -> None:
     from ltpml_jax.data.labels import LabelState
     from ltpml_jax.runtime.files import check_new
 
-    manifest.check_reachable(values.out)
-    check_new(epath.Path(values.out))
     dataset = datasets.load(values.dataset, values.data_dir)
     labels = dataset.train.labels
     table = _imported(values, dataset) if values.import_npy else _corrupted(values, labels)
     origin = {"dataset": dataset.name, "source": manifest.digest(labels), **_origin(values)}
     made = manifest.Manifest(table, origin, manifest.digest(table))
     manifest.check(made, labels, dataset.name)
+    if not _is_there(values.out, made):  # the same command may come again, after an interruption
+        check_new(epath.Path(values.out))
     manifest.save(values.out, table, origin)
     unknown = " --config.data.unknown=unknown" if (table == LabelState.UNKNOWN).any() else ""
     print("\n".join([*description(labels, made), f"use it with --config.data.candidates={values.out}{unknown}"]))
+
+
+def _is_there(path: str, made: Any) -> bool:
+    """Whether a file holds these labels already, of the same origin."""
+    from ltpml_jax.data import manifest
+
+    try:
+        found = manifest.load(path)
+    except UserError:
+        return False
+    return (found.digest, found.origin) == (made.digest, made.origin)
 
 
 def _corrupted(values: Any, labels: Any) -> Any:

@@ -61,8 +61,11 @@ def test_every_kind_can_be_made_and_belongs_to_its_dataset(tmp_path, train, kind
     found = manifest.load(str(out))
     manifest.check(found, train.labels, "digits_mlt")
     assert found.origin["kind"] == kind and f"sha256 {found.digest}" in capsys.readouterr().out.splitlines()
+    before = out.read_bytes()
+    run(kind=kind, out=out, **({} if kind == "single" else {"rate": 0.25}))  # the same command again
     with pytest.raises(UserError, match=f"{out} exists; remove it, or give another --out"):
-        run(kind="single", out=out)
+        run(kind="partial", rate=0.5, out=out)
+    assert out.read_bytes() == before
 
 
 def test_the_references_candidates_come_in_by_their_own_list(tmp_path, train):
