@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.kills import EVERY, place
 from tests.helpers import runs
-from tests.test_resume import assert_same
+from tests.helpers.same_runs import assert_same
 
 RATES = (0.002, 0.01, 0.05)
 ERRORS = (errno.ENOSPC, errno.EIO)

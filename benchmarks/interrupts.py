@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.helpers import runs, trees
-from tests.test_resume import assert_same
+from tests.helpers.same_runs import assert_same
 
 ENDS = {signal.SIGINT: (130, -2), signal.SIGTERM: (143, -15), signal.SIGKILL: (-9,)}  # exit statuses
 REAL = {"train__checkpoint_every": 3, "train__epochs": 1, "method__name": "noise_model"}

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ltpml_jax.methods.all_methods import METHODS
 from tests.helpers import runs
-from tests.test_resume import assert_same
+from tests.helpers.same_runs import assert_same
 
 EVERY = 3  # steps between checkpoints
 LIMIT = 40.0  # seconds

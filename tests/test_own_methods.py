@@ -12,8 +12,8 @@ import pytest
 from ltpml_jax import open_run, train
 from ltpml_jax.errors import UserError
 from tests.helpers import runs, session, tiny
+from tests.helpers.same_runs import assert_same
 from tests.helpers.toys import TOYS
-from tests.test_resume import assert_same
 
 pytestmark = pytest.mark.usefixtures("least_optimised", "tiny_network")
 

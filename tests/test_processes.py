@@ -15,7 +15,7 @@ import pytest
 from ltpml_jax import trainer
 from ltpml_jax.runtime import checksums, files
 from tests.helpers import runs, session, trees
-from tests.test_resume import assert_same
+from tests.helpers.same_runs import assert_same
 
 pytestmark = pytest.mark.processes
 

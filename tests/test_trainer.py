@@ -17,7 +17,7 @@ from ltpml_jax.evaluation import metrics
 from ltpml_jax.runtime import checkpoints
 from ltpml_jax.state import make_mesh
 from tests.helpers import runs, tiny, trees
-from tests.test_resume import leaves
+from tests.helpers.same_runs import leaves
 
 # What compiles fastest, for what depends neither on the method nor on the network.
 PLAIN = {"method__name": "bce", "train__devices": 1}
