@@ -34,7 +34,7 @@ from ltpml_jax.methods.settings import (
 
 CUSTOM = "custom"  # method.name of a run whose method was handed to `train`
 COUNT, ANY_COUNT, SEED = between(1, 10**6), between(0, 10**6), between(0, 2**32 - 1)
-EPOCHS = Rule(lambda all_: [*all_] == sorted(all_) and all(0 < e <= 10**6 for e in all_), "ascending epochs above 0")
+EPOCHS = Rule(lambda ends: [*ends] == sorted(ends) and all(0 < e <= 10**6 for e in ends), "ascending epochs above 0")
 
 
 class RunFields(NamedTuple):

@@ -65,7 +65,7 @@ def run(values: Any) -> None:
     manifest.check(made, labels, dataset.name)
     if not _is_there(values.out, made):  # the same command may come again, after an interruption
         check_new(epath.Path(values.out))
-    manifest.save(values.out, table, origin)
+        manifest.save(values.out, table, origin)
     unknown = " --config.data.unknown=unknown" if (table == LabelState.UNKNOWN).any() else ""
     print("\n".join([*description(labels, made), f"use it with --config.data.candidates={values.out}{unknown}"]))
 

@@ -49,9 +49,7 @@ def find(inputs: Iterable[str], images: str = "") -> Images:
 
 def path_column(table: Table) -> str:
     """The one of tables.PATHS that a table has; UserError where it has none or several."""
-    there = [name for name in tables.PATHS if name in table.columns]
-    if "path" in there:  # the others may be classes, as `ltpml prepare` takes them
-        return "path"
+    there = tables.path_columns(table)
     if len(there) == 1:
         return there[0]
     if there:

@@ -79,7 +79,7 @@ def _fields(path: str, tasks: list[dict[str, Any]]) -> tuple[set[str], list[str]
     Raises UserError where several fields of text could be.
     """
     given = [item for task in tasks if "annotations" not in task for item in task.items() if item[0] not in _BESIDE]
-    lists = {key for key, value in given if isinstance(value, dict) and isinstance(value.get("choices"), list)}
+    lists = {key for key, value in given if _is_list(value)}
     texts = {key for key, value in given if isinstance(value, str)} - lists
     if not lists and len(texts) > 1:
         several = ", ".join(map(repr, sorted(texts)))
@@ -126,7 +126,7 @@ def choices(task: dict[str, Any], fields: set[str]) -> list[tuple[str | None, li
         done = [one for one in task["annotations"] if isinstance(one, dict) and not one.get("was_cancelled")]
         results = [[item for item in one.get("result", []) if item.get("type") == "choices"] for one in done]
         return [(_who(one.get("completed_by")), _names(items)) for one, items in zip(done, results, strict=True)]
-    found = [value for key, value in task.items() if key in fields and _is_choice(value)]
+    found = [value for key, value in task.items() if key in fields and (isinstance(value, str) or _is_list(value))]
     return [(_who(task.get("annotator")), _names([{"value": value} for value in found]))] if found else []
 
 
@@ -141,8 +141,8 @@ def _who(annotator: Any) -> str | None:
 _BESIDE = ("id", "image", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "data", "predictions")
 
 
-def _is_choice(value: Any) -> bool:
-    return isinstance(value, str) or (isinstance(value, dict) and isinstance(value.get("choices"), list))
+def _is_list(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("choices"), list)
 
 
 def _names(items: list[dict[str, Any]]) -> list[str]:

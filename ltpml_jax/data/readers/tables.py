@@ -73,9 +73,9 @@ def with_path(table: Table) -> tuple[Table, list[str]]:
 
     Raises UserError where no column, or more than one, has a name that people give it.
     """
-    if "path" in table.columns:
+    found = path_columns(table)
+    if found == ["path"]:
         return table, []
-    found = [name for name in PATHS if name in table.columns]
     if not found:
         others = ", ".join(map(repr, table.columns))
         raise UserError(f"{table.path} has no column 'path' (or {', '.join(PATHS[1:])}) but {others}; add one.")
@@ -84,6 +84,11 @@ def with_path(table: Table) -> tuple[Table, list[str]]:
         raise UserError(f"{table.path} has the columns {both}; call the one that names the images 'path'.")
     columns = {"path" if name == found[0] else name: column for name, column in table.columns.items()}
     return replace(table, columns=columns), [f"The images are those in the column {found[0]!r}."]
+
+
+def path_columns(table: Table) -> list[str]:
+    """The columns that may name the images: `path` alone where it is there (others may be classes), or all of PATHS."""
+    return ["path"] if "path" in table.columns else [name for name in PATHS if name in table.columns]
 
 
 def _labels(table: Table, unlisted: str | None, minus_one: str | None) -> tuple[tuple[str, ...], np.ndarray, list[str]]:
