@@ -72,16 +72,14 @@ def sweep(plan: TablePlan, folder: str, labels: str, method: str, fields: dict, 
 
 def tune(plan: TablePlan, labels: str, method: str) -> list[Choice]:
     """All points of the grid that could be trained, and of the steps beyond it, the best first."""
-    found = [choice for recipe, (_, rates) in GRID.items() for choice in score(plan, labels, method, recipe, rates)]
-    found.sort(key=lambda choice: -choice.score)
+    found = {recipe: score(plan, labels, method, recipe, rates) for recipe, (_, rates) in GRID.items()}
     for _ in range(BEYOND):
-        if not found or not (rate := beyond(found)):
+        best = max(itertools.chain(*found.values()), key=lambda choice: choice.score, default=None)
+        rate = beyond(best, {choice.rate for choice in found[best.recipe]}) if best else None
+        if not best or not rate:
             break
-        recipe = found[0].recipe
-        found = [choice for choice in found if choice.recipe != recipe]
-        found += score(plan, labels, method, recipe, (rate,))
-        found.sort(key=lambda choice: -choice.score)
-    return found
+        found[best.recipe] = score(plan, labels, method, best.recipe, (rate,))
+    return sorted(itertools.chain(*found.values()), key=lambda choice: -choice.score)
 
 
 def score(plan: TablePlan, labels: str, method: str, recipe: str, rates: tuple[float, ...]) -> list[Choice]:
@@ -97,10 +95,12 @@ def score(plan: TablePlan, labels: str, method: str, recipe: str, rates: tuple[f
     return found
 
 
-def beyond(found: list[Choice]) -> float | None:
-    """The rate next to the best one where that is the first or last that its recipe was trained at; else None."""
-    tried, place = {c.rate for c in found if c.recipe == found[0].recipe}, STEPS.index(found[0].rate)
-    return next((rate for rate in (STEPS[place - 1], STEPS[place + 1]) if rate not in tried), None)
+def beyond(best: Choice, tried: set[float]) -> float | None:
+    """The rate next to the best one that was not tried, at most BEYOND steps from its recipe's grid; else None."""
+    first, *_, last = map(STEPS.index, GRID[best.recipe][1])
+    reach = STEPS[first - BEYOND : last + BEYOND + 1]
+    place = reach.index(best.rate)
+    return next((rate for rate in reach[max(place - 1, 0) : place + 2] if rate not in tried), None)
 
 
 def run(plan: TablePlan, labels: str, method: str) -> tuple[str, list[Path]]:

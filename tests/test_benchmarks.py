@@ -271,3 +271,17 @@ def test_other_data_has_the_tables_choices(method):
     validate(config)
     assert config.data.partial_rate == 0.05 and config.seed == config.data.candidate_seed == 3
     assert config.optim.learning_rate == other_data.RATES[method] and config.train.epochs == table.EPOCHS
+
+
+@pytest.mark.parametrize(
+    ("recipe", "rate", "tried", "expected"),
+    [
+        ("sgd", 0.1, {0.03, 0.1, 0.3}, None),
+        ("sgd", 0.3, {0.03, 0.1, 0.3}, 1.0),
+        ("adam", 3e-4, {3e-4, 1e-3, 3e-3}, 1e-4),
+        ("adam", 3e-5, {3e-5, 1e-4, 3e-4}, None),  # two steps out, also where the command comes again
+        ("sgd", 3.0, {0.3, 1.0, 3.0}, None),
+    ],
+)
+def test_the_table_goes_a_step_beyond_its_grid(recipe, rate, tried, expected):
+    assert table.beyond(table.Choice(recipe, rate, 50.0), tried) == expected

@@ -103,9 +103,10 @@ class OpenRun:
         return export_folder.export(exportable(self.config, self.workdir, self.network), Path(folder), formats)
 
     def audit(self, out: str | Path, **options: Any) -> Any:
-        """Rank the labels to distrust and write them to a folder, as `ltpml audit` (docs/audit.md) does for this run.
+        """Rank the labels to distrust and write them to a folder, as `ltpml audit` (docs/audit.md).
 
-        options: those of `ltpml_jax.audit_runs`, such as `top`; returns what it does, UserError as there.
+        By the last checkpoint. options: those of `ltpml_jax.audit_runs`, such as `top`; returns what it does, UserError
+        as there.
         """
         # By the package's door: audits open runs, and are above this.
         return ltpml_jax.audit_runs([self.workdir], out, **{"data_dir": self.config.data.dir} | options)

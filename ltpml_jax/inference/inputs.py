@@ -90,7 +90,7 @@ def _inside(folder: Path) -> Iterator[Path]:
 
 
 def _of_table(place: Path, images: str, notes: list[str]) -> Iterator[tuple[str, Path]]:
-    table = text_table.read(str(place))
+    table = text_table.read(str(place), "--input")
     column, home = path_column(table), Path(images).expanduser() if images else place.parent
     notes.append(f"{place}: paths are in the column {column!r}, relative to {home}.")
     for row, name in enumerate(table.text(column).to_pylist()):

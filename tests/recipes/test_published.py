@@ -56,6 +56,14 @@ def test_the_recipe_of_comic_is_that_of_its_code():
     assert coco_mlt.get_config("missing=0.4,method=comic").optim.drop_every.endswith("head=24,tail=12")
 
 
+def test_bce_has_the_recipe_of_the_other_baselines_and_lws_its_rate_for_the_batch():
+    bce, wan = (voc_mlt.get_config(f"missing=0.4,method={name}").to_dict() for name in ("bce", "wan"))
+    for part in ("data", "optim", "train", "model", "jitter"):
+        assert bce[part] == wan[part], part
+    lws = voc_mlt.get_config("missing=0.4,method=lws")
+    assert (lws.data.batch_size, lws.optim.learning_rate) == (32, 0.0125)
+
+
 def test_hyper_parameters_follow_the_data_set():
     pu, role = "left=0.5,method=pu_mlc", "single,method=role"
     assert (voc_mlt.get_config(pu).pu_mlc.gamma, coco_mlt.get_config(pu).pu_mlc.gamma) == (0.85, 0.55)
