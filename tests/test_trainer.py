@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ltpml_jax import experiment, photometric, trainer
-from ltpml_jax.data import loader
+from ltpml_jax.data import corruption, datasets, loader
 from ltpml_jax.data.task import make_task
 from ltpml_jax.errors import UserError
 from ltpml_jax.evaluation import metrics
@@ -190,6 +190,20 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"checkpoints/18 is of another run \(seed was 0, now 5\); remove that folder"):
         trainer.train(config, workdir)
     assert runs.lines(workdir) == runs.lines(runs.finished())  # nothing was cut off before that
+
+
+def test_a_run_on_missing_positives_has_scores_by_those_that_are_left(tmp_path, capsys):
+    changes = {"data__noise": "missing", "data__missing_rate": 0.4, "data__unknown": "unknown", "train__epochs": 1}
+    runs.tiny_run(tmp_path, **PLAIN, **changes, data__partial_rate=0.0, data__validation=0.0)
+    dataset, found = datasets.load("digits_mlt", str(runs.data_dir())), results(tmp_path)
+    left = (corruption.missing(dataset.train.labels, 0.4, 0, False) == 1).sum(0)
+    scores, by_class = found["test"]["last (epoch 1)"], found["class_AP"]["last (epoch 1)"]
+    precision = np.array([by_class[name] for name in dataset.class_names])
+    groups = {"many": left >= 100, "medium": (left >= 20) & (left < 100), "few": left < 20}
+    means = {name: precision[mask].mean() for name, mask in groups.items()}
+    assert means == pytest.approx({name: scores[f"mAP_left_{name}"] for name in means})
+    assert scores["mAP_left_average"] == pytest.approx(np.mean(list(means.values())))
+    assert f"few (below 20) {means['few']:.2f}, average" in capsys.readouterr().out
 
 
 def test_a_validation_score_is_the_mean_over_classes_that_occur(tmp_path):

@@ -5,9 +5,10 @@ scikit-learn is imported where it is used: that takes a second, and a run needs 
 
 import numpy as np
 
-from ltpml_jax.data.labels import LabelState
+from ltpml_jax.data.labels import LabelState, class_groups
 
 Scores = dict[str, float]
+LEFT = ("mAP_left_many", "mAP_left_medium", "mAP_left_few", "mAP_left_average")
 
 
 def scores(logits: np.ndarray, states: np.ndarray, groups: dict[str, np.ndarray]) -> Scores:
@@ -25,6 +26,15 @@ def scores(logits: np.ndarray, states: np.ndarray, groups: dict[str, np.ndarray]
     out["macro_F1"] = _mean(np.array([_f1(true, guess) for true, guess in classes if true.any()]))
     out["accuracy"] = _mean(np.array([(true == guess).mean() * 100 for true, guess in classes]))
     return out
+
+
+def scores_by_positives_left(precision: np.ndarray, left: np.ndarray) -> Scores:
+    """mAP in percent of classes grouped by the positives left in training, and the mean of the three: PLT-MLC's tables.
+
+    precision: AP [C] in percent, NaN where undefined; left: int [C], of which 100 or more are many and below 20 few.
+    """
+    means = [_mean(precision[mask]) for mask in class_groups(left).values()]
+    return dict(zip(LEFT, [*means, float(np.mean(means))], strict=True))
 
 
 def average_precision(logits: np.ndarray, states: np.ndarray) -> np.ndarray:

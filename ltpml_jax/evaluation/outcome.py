@@ -11,7 +11,8 @@ from ltpml_jax.data import loader
 from ltpml_jax.data.labels import LabelState, class_counts, is_clean
 from ltpml_jax.data.task import origin
 from ltpml_jax.evaluation import expected_thresholds, label_quality, predictions_file, report, result_events
-from ltpml_jax.evaluation.metrics import Scores, average_precision, scores
+from ltpml_jax.evaluation.metrics import Scores, average_precision, scores, scores_by_positives_left
+from ltpml_jax.evaluation.model_file import candidates_origin
 from ltpml_jax.evaluation.prediction import predict_all, read_rows
 from ltpml_jax.evaluation.predictions_file import Predictions
 from ltpml_jax.evaluation.result_events import Results
@@ -145,10 +146,16 @@ def choose_thresholds(run: Experiment, state: TrainState) -> tuple[np.ndarray, s
 
 
 def judge(run: Experiment, logits: np.ndarray) -> tuple[Scores, np.ndarray, int]:
-    """Scores, and AP [C], of test logits [n, C] on known labels; how many images could not be read."""
+    """Scores, and AP [C], of test logits [n, C] on known labels; how many images could not be read.
+
+    Where positives are missing in training, the scores by those that are left are among them.
+    """
     dataset, read = run.task.dataset, read_rows(logits)
     logits, labels = logits[read], np.asarray(dataset.test.labels)[read]
-    return scores(logits, labels, dataset.groups), average_precision(logits, labels), int((~read).sum())
+    found, precision = scores(logits, labels, dataset.groups), average_precision(logits, labels)
+    if run.config.data.labels != "clean" and candidates_origin(run.config)["kind"] in ("missing", "single"):
+        found |= scores_by_positives_left(precision, np.asarray(run.task.prior.state_count)[LabelState.POSITIVE])
+    return found, precision, int((~read).sum())
 
 
 def corrected_labels(run: Experiment, counts: label_quality.Counts | None) -> Scores | str:
@@ -166,6 +173,7 @@ def notes(run: Experiment, outcome: Outcome) -> list[str]:
     found = [f"no test positives, left out of the means: {', '.join(empty)}"] if empty else []
     found += [f"{unsure} test labels are not known and not counted"] if unsure else []
     found += [f"{outcome.left_out} test images cannot be read and are not counted"] if outcome.left_out else []
+    found += report.left_note(next(iter(outcome.scores.values())))
     unread = metrics_log.unreadable(run.workdir)
     which = ", ".join(map(str, sorted(set(unread))))
     return found + (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ltpml_jax.evaluation.metrics import Scores
+from ltpml_jax.evaluation.metrics import LEFT, Scores
 from ltpml_jax.runtime.files import write_atomic, writing
 from ltpml_jax.runtime.metrics_log import clean
 
@@ -40,6 +40,17 @@ def table(title: str, results: dict[str, Scores], quality: Scores | str, notes: 
         known = [(head, quality[key]) for head, key in QUALITY if not math.isnan(quality[key])]
         quality = ", ".join(f"{head} {_show(value)}" for head, value in known)
     return "\n".join([*lines, f"corrected labels: {quality}", *(f"note: {note}" for note in notes)])
+
+
+def left_note(scores: Scores) -> list[str]:
+    """The note on groups by the positives that are left in training, where `scores` has them."""
+    if LEFT[0] not in scores:
+        return []
+    many, medium, few, average = (_show(scores[name]) for name in LEFT)
+    return [
+        f"mAP of the last by the positives left in training: many (100 or more) {many}, medium {medium}, "
+        f"few (below 20) {few}, average of the three {average}"
+    ]
 
 
 def class_table(

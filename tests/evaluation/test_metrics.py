@@ -53,6 +53,15 @@ def test_a_group_without_a_class_is_undefined():
     assert np.isnan(got["mAP_head"]) and np.isnan(got["mAP_tail"])
 
 
+def test_groups_by_the_positives_that_are_left_and_their_mean():
+    precision = np.array([80.0, 60.0, 40.0, np.nan, 10.0])
+    got = metrics.scores_by_positives_left(precision, np.array([100, 336, 99, 20, 19]))
+    assert got == {"mAP_left_many": 70, "mAP_left_medium": 40, "mAP_left_few": 10, "mAP_left_average": 40}
+    none_few = metrics.scores_by_positives_left(precision, np.array([100, 336, 99, 20, 20]))
+    assert none_few["mAP_left_medium"] == 25
+    assert np.isnan([none_few["mAP_left_few"], none_few["mAP_left_average"]]).all()
+
+
 def test_nothing_predicted_and_nothing_right_is_zero():
     got = metrics.scores(-np.ones((2, 2)), np.array([[1, 0], [0, 1]]), class_groups(np.array([5, 5])))
     assert got["micro_F1"] == got["macro_F1"] == 0.0 and got["accuracy"] == 50.0

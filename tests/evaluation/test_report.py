@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ltpml_jax.errors import UserError
-from ltpml_jax.evaluation import report
+from ltpml_jax.evaluation import metrics, report
 
 SCORES = {
     "mAP_total": 12.345,
@@ -58,6 +58,15 @@ def test_the_table_of_classes_shows_counts_groups_and_undefined_precision():
         ["long", "name", "2.5", "tail", "-", "2.00"],
     ]
     assert len({len(row) for row in (head, *rows)}) == 1
+
+
+def test_groups_by_what_is_left_are_a_note_where_there_are_any():
+    left = dict(zip(metrics.LEFT, (70.0, 40.0, float("nan"), float("nan")), strict=True))
+    assert report.left_note(SCORES) == []
+    assert report.left_note(SCORES | left) == [
+        "mAP of the last by the positives left in training: many (100 or more) 70.00, medium 40.00, few (below 20) -, "
+        "average of the three -"
+    ]
 
 
 def test_results_are_strict_json_with_undefined_as_null(tmp_path):
