@@ -1,7 +1,7 @@
 """Predict the classes of images: `ltpml predict --workdir=DIR INPUT... [--out=FILE.csv|.jsonl|.parquet]`.
 
-An INPUT is an image, a folder of images, or a CSV or Parquet table with a column of paths. With --pseudo_labels it is
-the training images, and --out becomes a table of labels that `ltpml prepare --csv` reads.
+An INPUT is an image, a folder of images, or a table (CSV, Parquet, JSON lines) with a column of paths. With
+--pseudo_labels it is the training images, and --out becomes a table of labels that `ltpml prepare --csv` reads.
 """
 
 import shlex

@@ -9,7 +9,7 @@ from ltpml_jax.data.readers import tables, text_table
 from ltpml_jax.data.readers.text_table import Table
 from ltpml_jax.errors import UserError
 
-TABLES = (".csv", ".parquet")
+TABLES = (".csv", ".jsonl", ".parquet", ".tsv")  # the last is refused as a table, not as an image
 # Of the images that a folder is searched for; a file that is named itself may end as it likes.
 IMAGES = (".avif", ".bmp", ".dib", ".gif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm",
           ".ras", ".sr", ".tif", ".tiff", ".webp")  # fmt: skip

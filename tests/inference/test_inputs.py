@@ -72,6 +72,14 @@ def test_a_table_that_leaves_the_images_open_is_refused(tmp_path, text, sentence
         inputs.find([str(tmp_path / "t.csv")])
 
 
+def test_tables_of_json_lines_are_read_and_those_with_tabs_are_not_taken_for_images(tmp_path):
+    (tmp_path / "t.jsonl").write_text('{"path": "a.jpg"}\n{"path": "b.jpg"}\n')
+    assert list(inputs.find([str(tmp_path / "t.jsonl")]).places) == ["a.jpg", "b.jpg"]
+    (tmp_path / "t.tsv").write_text("path\tcat\na.jpg\t1\n")
+    with pytest.raises(UserError, match=r"t\.tsv has '\\t' between its columns; save it with commas"):
+        inputs.find([str(tmp_path / "t.tsv")])
+
+
 def test_what_is_not_there_and_names_for_two_images_are_refused(folder):
     with pytest.raises(UserError, match=r"There is no file or folder .*/no\.jpg"):
         inputs.find([str(folder / "no.jpg")])

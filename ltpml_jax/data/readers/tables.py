@@ -162,8 +162,7 @@ def widened(table: Table, unlisted: str | None, minus_one: str | None) -> tuple[
             row = int(mine[clash])
             raise UserError(f"{table.place(row)} contradicts another row on {names[row]!r} in its image; keep one.")
     order = np.argsort(first)  # images in the order in which the file names them first
-    columns = {name: column.take(pa.array(first[order])) for name, column in table.columns.items()}
-    wide = replace(table, columns=columns, rows=tuple(first[order].tolist()))
+    wide = table.take(first[order])
     states = states[order]
     fill(wide, class_names, states, unlisted)
     return wide, class_names, states

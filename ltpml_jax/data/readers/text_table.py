@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -31,6 +32,12 @@ class Table:
     def __len__(self) -> int:
         """Number of rows."""
         return len(next(iter(self.columns.values())))
+
+    def take(self, rows: np.ndarray) -> "Table":
+        """Some rows int64 [n], in that order."""
+        columns = {name: column.take(pa.array(rows)) for name, column in self.columns.items()}
+        places = rows if self.rows is None else np.array(self.rows)[rows]
+        return Table(self.path, columns, self.content, tuple(places.tolist()))
 
     def place(self, row: int) -> str:
         """Where row 0 .. N-1 stands, for a message: the line of a CSV file, the row (from 1) of another."""
@@ -113,7 +120,25 @@ def read(path: str, flag: str = "--csv") -> Table:
             f"Column {names.index('') + 1} of {path} has no name; name it, or take it out (of an index of pandas: "
             "to_csv with index=False)."
         )
-    return Table(path, dict(zip(names, columns, strict=True)), content)
+    return _filled(Table(path, dict(zip(names, columns, strict=True)), content))
+
+
+def _filled(table: Table) -> Table:
+    """The table without rows in which no cell holds anything, as spreadsheets leave them below the last one."""
+    first, *others = table.columns
+    if not (empty := _empty(table, first)).any():
+        return table
+    for name in others:
+        empty &= _empty(table, name)
+    return table.take(np.flatnonzero(~empty))
+
+
+def _empty(table: Table, name: str) -> np.ndarray:
+    """Which cells bool [N] of a column are missing, or text of blanks."""
+    kind = table.columns[name].type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return np.array(table.text(name)) == ""
+    return np.array(table.columns[name].is_null())
 
 
 def _check_widths(path: str, content: bytes) -> None:

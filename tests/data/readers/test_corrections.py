@@ -41,6 +41,11 @@ def test_each_state_can_become_another(tmp_path):
     assert found.already == 0
 
 
+def test_rows_that_a_spreadsheet_leaves_empty_count_for_nothing(tmp_path):
+    found = applied(tmp_path, FILE.replace("\n", "\n,,,,\n"))
+    assert found.states["train"].tolist() == applied(tmp_path, FILE).states["train"].tolist()
+
+
 def test_twice_is_once(tmp_path):
     once = applied(tmp_path, FILE)
     twice = applied(tmp_path, FILE, once.states)

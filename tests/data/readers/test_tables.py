@@ -178,6 +178,17 @@ def test_mistakes_are_named(tmp_path, text, sentence):
         read_csv(tmp_path, text)
 
 
+def test_rows_without_anything_are_left_out_and_places_stay_those_of_the_file(tmp_path):
+    text = "path,cat,dog\na.jpg,1,0\n,,\nb.jpg,0,?\n , ,\n,,\n"
+    assert states_of(read_csv(tmp_path, text)) == [[YES, NO], [NO, MAYBE]]
+    with pytest.raises(UserError, match="line 4 .*'x' in the column 'dog'"):
+        read_csv(tmp_path, text.replace("0,?", "0,x"))
+    with pytest.raises(UserError, match="line 3 .* names no image"):
+        read_csv(tmp_path, text.replace("\n,,\nb", "\n,1,\nb"))
+    with pytest.raises(UserError, match="line 3 .* contradicts"):
+        read_csv(tmp_path, "path,class,value\n,,\na.jpg,cat,1\n,,\na.jpg,cat,0\n,,\n")
+
+
 def test_blank_lines_before_the_header_count_for_nothing(tmp_path):
     assert states_of(read_csv(tmp_path, "\n\npath,cat\n\na.jpg,1\n")) == [[YES]]
     with pytest.raises(UserError, match="line 4 of .*: '2' in the column 'cat'"):
