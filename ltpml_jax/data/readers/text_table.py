@@ -161,7 +161,7 @@ def _csv(content: bytes) -> tuple[list[pa.Array], list[str]]:
     if common.first_twice(names) is not None:  # Arrow takes types by name: let the caller refuse them
         return [pa.nulls(0)] * len(names), names
     table = pyarrow.csv.read_csv(
-        pa.BufferReader(content),
+        _file(content),
         # Rows that span two blocks are only found together if the parser expects line breaks in quotes.
         parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
         # Everything is text: a guess of types would turn a class called 007 into 7 and NA into nothing.
@@ -178,13 +178,24 @@ def _reader(content: bytes) -> Callable[[bytes], tuple[list[pa.Array], list[str]
     return _json_lines if content.startswith(_JSON) else _csv
 
 
+def _file(content: bytes) -> pa.BufferReader:
+    """The content as a file for Arrow, in memory of Arrow's own.
+
+    A thread of Arrow's reader may let go of the file last, and while Python ends: giving up an object of Python's then
+    needs the interpreter, which ends the thread inside a destructor, and with it the process by SIGABRT.
+    """
+    own = pa.allocate_buffer(len(content))
+    memoryview(own).cast("B")[:] = content
+    return pa.BufferReader(own)
+
+
 def _json_lines(content: bytes) -> tuple[list[pa.Array], list[str]]:
-    table = pyarrow.json.read_json(pa.BufferReader(content))
+    table = pyarrow.json.read_json(_file(content))
     return _whole(table), table.column_names
 
 
 def _parquet(content: bytes) -> tuple[list[pa.Array], list[str]]:
-    table = pyarrow.parquet.read_table(pa.BufferReader(content))
+    table = pyarrow.parquet.read_table(_file(content))
     return _whole(table), table.column_names
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ltpml_jax.data.readers import tables
+from ltpml_jax.data.readers import tables, text_table
 from ltpml_jax.errors import UserError
 from tests.helpers.tables import MAYBE, NO, UNKNOWN, YES, read_csv, read_parquet, states_of
 
@@ -187,6 +187,16 @@ def test_rows_without_anything_are_left_out_and_places_stay_those_of_the_file(tm
         read_csv(tmp_path, text.replace("\n,,\nb", "\n,1,\nb"))
     with pytest.raises(UserError, match="line 3 .* contradicts"):
         read_csv(tmp_path, "path,class,value\n,,\na.jpg,cat,1\n,,\na.jpg,cat,0\n,,\n")
+
+
+def test_arrow_reads_from_memory_of_its_own():
+    """Of Python's bytes, a thread of its reader could be the last owner while Python ends: SIGABRT after the error."""
+    content = b"path,cat\na.jpg,1\n"
+    file = text_table._file(content)
+    assert file.read_buffer().address != np.frombuffer(content, np.uint8).ctypes.data
+    assert pa.BufferReader(content).read_buffer().address == np.frombuffer(content, np.uint8).ctypes.data
+    file.seek(0)
+    assert file.read() == content
 
 
 def test_blank_lines_before_the_header_count_for_nothing(tmp_path):
