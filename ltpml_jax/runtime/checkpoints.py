@@ -5,6 +5,8 @@ temporary folder and renames it when it is complete, so a process killed while s
 """
 
 import itertools
+import json
+import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +19,7 @@ from ltpml_jax.errors import UserError
 from ltpml_jax.runtime import checksums, processes, watchdog
 from ltpml_jax.runtime.files import writing
 
+log = logging.getLogger(__name__)
 FOLDER = "checkpoints"
 SCORE = "validation_mAP"
 # Words in the errors of a file system, as against those of a run that has lost a process while all save.
@@ -50,10 +53,19 @@ class Restored(NamedTuple):
 
 
 def open_manager(workdir: Path, read_only: bool = False) -> ocp.CheckpointManager:
-    """The manager of a run's checkpoints; UserError where there are none to read."""
+    """The manager of a run's checkpoints; UserError where there are none to read.
+
+    Orbax reads the scores of all checkpoints first. One with a damaged score is set aside, with a warning, or, where
+    nothing may be written, a DamagedError.
+    """
     folder = (workdir / FOLDER).resolve()
     if read_only and not folder.is_dir():
         raise UserError(f"There are no checkpoints in {workdir}; give the --workdir of a run that has saved one.")
+    for place in json.loads(processes.from_first(lambda: json.dumps(_without_score(folder)))):
+        what = f"The score of the checkpoint {place} (metrics/metrics) cannot be read"
+        if read_only:
+            raise DamagedError(what, "remove that folder to use the other checkpoints, if there are any")
+        log.warning("WARNING: %s. It is now %s.", what, processes.from_first(lambda at=place: str(_move(Path(at)))))
     options = ocp.CheckpointManagerOptions(
         preservation_policy=policies.AnyPreservationPolicy([
             policies.LatestN(2),
@@ -67,6 +79,20 @@ def open_manager(workdir: Path, read_only: bool = False) -> ocp.CheckpointManage
         read_only=read_only,
     )  # fmt: skip
     return ocp.CheckpointManager(folder, options=options)
+
+
+def _without_score(folder: Path) -> list[str]:
+    """The checkpoints in a folder whose file of scores is there and damaged."""
+    found = []
+    for path in sorted(folder.glob("[0-9]*/metrics/metrics")):
+        try:
+            content = json.loads(path.read_bytes())
+            whole = content is None or isinstance(content[SCORE], int | float)
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            whole = False
+        if not whole:
+            found.append(str(path.parents[1]))
+    return found
 
 
 def newest(manager: ocp.CheckpointManager) -> int:

@@ -133,6 +133,19 @@ def test_a_damaged_array_file_is_refused(tmp_path, damage):
     assert text.endswith("; remove that folder to use that of step 1.")
 
 
+@pytest.mark.parametrize("content", [b"", b"\xff", b"[1]", b"{}", b'{"validation_mAP": "x"}', b"[" * 100_000])
+def test_a_damaged_score_is_refused_where_nothing_may_be_written_and_else_set_aside(tmp_path, caplog, content):
+    fill(tmp_path, {1: 1.0, 2: 2.0})
+    place = tmp_path / "checkpoints" / "1"
+    (place / "metrics" / "metrics").write_bytes(content)
+    with pytest.raises(UserError, match=f"^The score of the checkpoint {place} .* remove that folder to use the other"):
+        checkpoints.open_manager(tmp_path, read_only=True)
+    assert place.is_dir()
+    with checkpoints.open_manager(tmp_path) as manager:
+        assert manager.all_steps() == [2] and f"It is now {tmp_path}/damaged/1.0" in caplog.text
+    assert (tmp_path / "damaged" / "1.0" / "state").is_dir()
+
+
 def test_of_the_only_checkpoint_no_other_is_promised(tmp_path):
     fill(tmp_path, {2: 2.0})
     shutil.rmtree(tmp_path / "checkpoints" / "2" / "iterator")
