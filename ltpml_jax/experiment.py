@@ -35,7 +35,7 @@ from ltpml_jax.state import (
     state_shardings,
 )
 from ltpml_jax.step import Predict, Recipe, Step, jit_predict, jit_step, make_stages
-from ltpml_jax.workdir import completed, differences, from_json, saved_config
+from ltpml_jax.workdir import check_checkpoint, saved_config
 
 log = logging.getLogger(__name__)
 # What a network is built with: the weights that the config names (random, where it names none), random ones, or shapes
@@ -205,23 +205,18 @@ def identity(run: Experiment) -> dict[str, Any]:
 
 def open_checkpoint(run: Experiment, manager: ocp.CheckpointManager, step: int) -> checkpoints.Restored:
     """Restore a checkpoint onto the run's devices; UserError for damage, other data or another config."""
-    restored = checkpoints.restore(manager, step, run.shapes, run.shardings)
-    drawn = restored.identity["candidates"]
-    if drawn != run.task.digest:
-        raise UserError(
-            f"The candidate sets of {manager.directory}/{step} are not those of the dataset as it is now "
-            f"(sha256 {drawn[:12]}, now {run.task.digest[:12]}); "
-            "restore the dataset, or start in another --workdir."
-        )
-    check_config(restored.identity, run.config, f"{manager.directory}/{step}")
-    return restored
+    place = f"{manager.directory}/{step}"
 
+    def check(found: checkpoints.Identity) -> None:
+        check_checkpoint(found["config"], run.config, place)
+        if found["candidates"] != run.task.digest:
+            raise UserError(
+                f"The candidate sets of {place} are not those of the dataset as it is now "
+                f"(sha256 {found['candidates'][:12]}, now {run.task.digest[:12]}); "
+                "restore the dataset, or start in another --workdir."
+            )
 
-def check_config(recognised: dict[str, Any], config: Config, folder: str) -> None:
-    """Raise UserError where the identity of the checkpoint in `folder` names another config."""
-    changed = differences(completed(from_json(recognised["config"])), config)
-    if changed:
-        raise UserError(f"The checkpoint {folder} is of another run ({'; '.join(changed)}); remove that folder.")
+    return checkpoints.restore(manager, step, run.shapes, run.shardings, check)
 
 
 def open_newest(run: Experiment, manager: ocp.CheckpointManager) -> checkpoints.Restored:

@@ -54,6 +54,16 @@ def saved_config(workdir: Path) -> Config:
         raise UserError(f"{path} is not the JSON of a config; restore it, or start in another --workdir.") from None
 
 
+def check_checkpoint(text: str, config: Config, place: str) -> None:
+    """Raise UserError where a checkpoint in the folder `place` was saved with another config: `text`, as JSON."""
+    changed = differences(completed(from_json(text)), config)
+    if changed:
+        raise UserError(
+            f"The checkpoint {place} was saved with another config ({'; '.join(changed)}); put {FILE} back as it was, "
+            "or, if the checkpoint came from another run, remove its folder."
+        )
+
+
 def from_json(text: str) -> Config:
     """The inverse of Config.to_json, but for tuples, which come back as lists; ValueError for anything else."""
     record = json.loads(text)

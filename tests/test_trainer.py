@@ -14,6 +14,7 @@ from ltpml_jax.data import corruption, datasets, loader
 from ltpml_jax.data.task import make_task
 from ltpml_jax.errors import UserError
 from ltpml_jax.evaluation import metrics
+from ltpml_jax.evaluation.opened import open_run
 from ltpml_jax.runtime import checkpoints
 from ltpml_jax.state import make_mesh
 from tests.helpers import runs, tiny, trees
@@ -187,9 +188,22 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     path = workdir / "config.json"
     path.write_text(path.read_text().replace('\n  "seed": 0', '\n  "seed": 5'))  # not that of a section
     config = runs.config(seed=5)
-    with pytest.raises(UserError, match=r"checkpoints/18 is of another run \(seed was 0, now 5\); remove that folder"):
+    with pytest.raises(UserError, match=r"checkpoints/18 was saved with another config \(seed was 0, now 5\); put"):
         trainer.train(config, workdir)
     assert runs.lines(workdir) == runs.lines(runs.finished())  # nothing was cut off before that
+
+
+def test_a_changed_config_is_not_taken_for_a_damaged_checkpoint(tmp_path):
+    workdir = runs.copy_of_finished(tmp_path)
+    path = workdir / "config.json"
+    path.write_text(path.read_text().replace('"neck_width": 256', '"neck_width": 128'))
+    sentence = (
+        r"checkpoints/18 was saved with another config \(model.neck_width was 256, now 128\); put config.json back"
+    )
+    for opens in (lambda: trainer.train(runs.config(model__neck_width=128), workdir), lambda: open_run(workdir)):
+        with pytest.raises(UserError, match=sentence):
+            opens()
+    assert len(list((workdir / "checkpoints").iterdir())) == len(list((runs.finished() / "checkpoints").iterdir()))
 
 
 def test_a_run_on_missing_positives_has_scores_by_those_that_are_left(tmp_path, capsys):

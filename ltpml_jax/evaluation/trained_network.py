@@ -12,7 +12,7 @@ from ltpml_jax.config import CUSTOM, build_method
 from ltpml_jax.data.task import make_task
 from ltpml_jax.errors import UserError
 from ltpml_jax.evaluation import model_file
-from ltpml_jax.experiment import build_network, check_config
+from ltpml_jax.experiment import build_network
 from ltpml_jax.methods.base import Method
 from ltpml_jax.methods.priors import Prior
 from ltpml_jax.methods.settings import Config
@@ -20,6 +20,7 @@ from ltpml_jax.models import classifier
 from ltpml_jax.runtime import checkpoints
 from ltpml_jax.state import everywhere
 from ltpml_jax.step import Predict, jit_predict
+from ltpml_jax.workdir import check_checkpoint
 
 CHECKPOINTS = ("last", "best")
 
@@ -95,11 +96,15 @@ def _restore(
     """The weights that are evaluated, and the rest."""
     averaged = bool(config.optim.ema)
     wanted = {"average" if averaged else "params": parts.trainable, "rest": parts.rest}
-    found = checkpoints.restore_parts(manager, step, wanted, everywhere(mesh))
-    if found.identity["candidates"] != candidates:
-        raise UserError(
-            f"The checkpoint {manager.directory}/{step} was trained on other candidate sets than {model_file.FILE} "
-            f"names; {model_file.MAKE.format(Path(manager.directory).parent)}."
-        )
-    check_config(found.identity, config, f"{manager.directory}/{step}")
+    place = f"{manager.directory}/{step}"
+
+    def check(identity: checkpoints.Identity) -> None:
+        check_checkpoint(identity["config"], config, place)
+        if identity["candidates"] != candidates:
+            raise UserError(
+                f"The checkpoint {place} was trained on other candidate sets than {model_file.FILE} names; "
+                f"{model_file.MAKE.format(Path(manager.directory).parent)}."
+            )
+
+    found = checkpoints.restore_parts(manager, step, wanted, everywhere(mesh), check)
     return found.state["average" if averaged else "params"], found.state["rest"]

@@ -7,6 +7,7 @@ temporary folder and renames it when it is complete, so a process killed while s
 import itertools
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,12 +45,15 @@ class DamagedError(UserError):
         self.what = f"{what.removesuffix('.')}."
 
 
+Identity = dict[str, Any]  # what a checkpoint's run is recognised by
+
+
 class Restored(NamedTuple):
     """A checkpoint's state (a pytree as it was saved), iterator state and identity."""
 
     state: Any
     iterator: dict[str, Any]
-    identity: dict[str, Any]
+    identity: Identity
 
 
 def open_manager(workdir: Path, read_only: bool = False) -> ocp.CheckpointManager:
@@ -172,47 +176,61 @@ def _move(folder: Path) -> Path:
         return folder.rename(place)
 
 
-def restore(manager: ocp.CheckpointManager, step: int, shapes: Any, shardings: Any) -> Restored:
+def restore(
+    manager: ocp.CheckpointManager,
+    step: int,
+    shapes: Any,
+    shardings: Any,
+    check: Callable[[Identity], None] = lambda identity: None,
+) -> Restored:
     """Restore a step onto `shardings` (None: everything on the first device, whatever devices saved it).
 
-    shapes: the state's pytree of ShapeDtypeStructs. UserError where the folder does not hold such a state.
+    shapes: the state's pytree of ShapeDtypeStructs; check: raises UserError where the identity, which is read before
+    the state, is that of another run. DamagedError where the folder does not hold such a state.
     """
     if shardings is None:
         one = SingleDeviceSharding(jax.devices()[0])
         shardings = jax.tree.map(lambda _: one, shapes)
     wanted = jax.tree.map(_laid_out, shapes, shardings)
-    return _restore(manager, step, ocp.args.StandardRestore(wanted))  # type: ignore[call-arg]
+    return _restore(manager, step, ocp.args.StandardRestore(wanted), check)  # type: ignore[call-arg]
 
 
-def restore_parts(manager: ocp.CheckpointManager, step: int, parts: dict[str, Any], sharding: Sharding) -> Restored:
+def restore_parts(
+    manager: ocp.CheckpointManager,
+    step: int,
+    parts: dict[str, Any],
+    sharding: Sharding,
+    check: Callable[[Identity], None],
+) -> Restored:
     """Restore some fields of a step's state, by name, onto one sharding; nothing else of its arrays is read.
 
-    parts: pytrees of arrays or ShapeDtypeStructs. UserError as `restore`.
+    parts: pytrees of arrays or ShapeDtypeStructs; check and errors as of `restore`.
     """
     wanted = jax.tree.map(lambda leaf: _laid_out(leaf, sharding), parts)
     arguments = ocp.checkpoint_utils.construct_restore_args(wanted)
-    return _restore(manager, step, ocp.args.PyTreeRestore(wanted, arguments, partial_restore=True))  # type: ignore[call-arg]
+    some = ocp.args.PyTreeRestore(wanted, arguments, partial_restore=True)  # type: ignore[call-arg]
+    return _restore(manager, step, some, check)
 
 
 def _laid_out(leaf: Any, sharding: Sharding) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
 
-def _restore(manager: ocp.CheckpointManager, step: int, state: Any) -> Restored:
-    arguments = ocp.args.Composite(
-        state=state,
-        iterator=ocp.args.JsonRestore(),  # type: ignore[call-arg]
-        identity=ocp.args.JsonRestore(),  # type: ignore[call-arg]
-    )
-    folder = _folder(manager, step)
-    broken = checksums.broken(folder)
+def _restore(manager: ocp.CheckpointManager, step: int, state: Any, check: Callable[[Identity], None]) -> Restored:
+    broken = checksums.broken(_folder(manager, step))
     if broken:
         raise _damaged(manager, step, broken)
+    text = ocp.args.JsonRestore()  # type: ignore[call-arg]
     try:
-        got: Any = manager.restore(step, args=arguments)
+        # The identity first: a state that does not fit is damaged only where it is that of this run.
+        texts: Any = manager.restore(step, args=ocp.args.Composite(iterator=text, identity=text))
+        check(texts.identity)
+        got: Any = manager.restore(step, args=ocp.args.Composite(state=state))
+    except UserError:
+        raise
     except Exception as error:  # Orbax raises many kinds, for damage and for a foreign tree alike
         raise _damaged(manager, step, f"{type(error).__name__}: {error}".splitlines()[0][:200]) from error
-    return Restored(got.state, got.iterator, got.identity)
+    return Restored(got.state, texts.iterator, texts.identity)
 
 
 def _damaged(manager: ocp.CheckpointManager, step: int, cause: str) -> DamagedError:

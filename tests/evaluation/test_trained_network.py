@@ -84,7 +84,9 @@ def test_a_run_without_held_out_images_has_no_best(tmp_path):
 
 
 def test_a_checkpoint_of_another_config_is_refused():
-    with pytest.raises(UserError, match=r"checkpoints/7 is of another run \(data.image_size was 16, now 48\)"):
+    with pytest.raises(
+        UserError, match=r"checkpoints/7 was saved with another config \(data.image_size was 16, now 48\)"
+    ):
         load(averaged(), image_size=48)
 
 
