@@ -31,7 +31,7 @@ class Command(NamedTuple):
     summary: one line; define: defines its flags; required: those that must be given; run: does the work of the parsed
     flags and raises UserError; problems: a sentence for each flag that the others contradict; note: the end of --help;
     words: the flag, of several values, that takes what is given without a flag; compiles: whether it runs programs that
-    are worth keeping for the next process.
+    are worth keeping for the next process; remote: whether --out may be on another machine.
     """
 
     summary: str
@@ -42,6 +42,7 @@ class Command(NamedTuple):
     note: str = ""
     words: str = ""
     compiles: bool = False
+    remote: bool = False
 
 
 def start(name: str, command: Command, words: list[str]) -> None:
@@ -90,17 +91,28 @@ def parse(name: str, command: Command, words: list[str]) -> flags.FlagValues:
         values[command.words].value = [*(values[command.words].value or ()), *rest[1:]]
     elif rest[1:]:
         raise UserError(f"The argument {rest[1]!r} belongs to no flag; write --FLAG=VALUE.")
-    for flag in (values[name] for name in ("workdir", "out") if name in values and values[name].present):
-        given: Any = flag.value
-        flag.value = [expanduser(one) for one in given] if isinstance(given, list) else expanduser(given)
+    problems = _expand(values, command)
     absent = [f"--{flag}" for flag in command.required if not values[flag].value]
-    problems = command.problems(values)
+    problems += command.problems(values)
     if absent:
         verb = "are" if len(absent) > 1 else "is"
         problems = [f"{' and '.join(absent)} {verb} missing; see `ltpml {name} --help`.", *problems]
     if problems:
         raise UserError(" ".join(problems))
     return values
+
+
+def _expand(values: flags.FlagValues, command: Command) -> list[str]:
+    """Put the home for ~ in --workdir and --out; a sentence for each that is a URL and may not be one."""
+    problems = []
+    for flag in (values[name] for name in ("workdir", "out") if name in values and values[name].present):
+        given: Any = flag.value
+        places = [expanduser(one) for one in (given if isinstance(given, list) else [given])]
+        flag.value = places if isinstance(given, list) else places[0]
+        url = next((place for place in places if "://" in place), None)
+        if url is not None and not (command.remote and flag.name == "out"):
+            problems.append(f"--{flag.name}={url} is a URL; mount it, and give a path.")
+    return problems
 
 
 def config_words(values: flags.FlagValues) -> dict[str, str]:

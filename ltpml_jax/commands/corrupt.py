@@ -53,10 +53,11 @@ def run(values: Any) -> None:
     """
     from etils import epath
 
-    from ltpml_jax.data import datasets, manifest
+    from ltpml_jax.data import datasets, locations, manifest
     from ltpml_jax.data.labels import LabelState
     from ltpml_jax.runtime.files import check_new
 
+    locations.check_reachable(values.out)
     dataset = datasets.load(values.dataset, values.data_dir)
     labels = dataset.train.labels
     table = _imported(values, dataset) if values.import_npy else _corrupted(values, labels)
@@ -154,4 +155,6 @@ def _share(row: Any, state: int) -> str:
     return f"{row[state] / row.sum():.4f}" if row.any() else "-"
 
 
-COMMAND = Command("Make candidate sets that a run can load, or import some.", define, ("dataset", "out"), run, problems)
+COMMAND = Command(
+    "Make candidate sets that a run can load, or import some.", define, ("dataset", "out"), run, problems, remote=True
+)

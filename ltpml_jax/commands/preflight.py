@@ -8,7 +8,6 @@ COMMAND = Command(
     train.define,
     ("config", "workdir"),
     lambda values: train.start(values, check=True),
-    train.problems,
-    train.FIELDS,
+    note=train.FIELDS,
     compiles=True,
 )

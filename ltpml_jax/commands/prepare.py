@@ -185,4 +185,4 @@ def _next(name: str, out: str) -> str:
     return f"ltpml train --config={config}{where} --workdir=runs/{name}"
 
 
-COMMAND = Command("Make a dataset from images and labels.", define, ("dataset",), run, problems)
+COMMAND = Command("Make a dataset from images and labels.", define, ("dataset",), run, problems, remote=True)

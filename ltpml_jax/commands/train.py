@@ -91,19 +91,11 @@ def _define(values: flags.FlagValues) -> None:
     flags.DEFINE_bool("preflight", False, "Do as `ltpml preflight` does, and do not train.", flag_values=values)
 
 
-def problems(values: Any) -> list[str]:
-    """A sentence where the work directory is no folder of a file system."""
-    if "://" not in values.workdir:
-        return []
-    return [f"--workdir={values.workdir} is a URL; mount it, and give the path of a folder."]
-
-
 COMMAND = Command(
     "Train a config, or resume its run.",
     _define,
     ("config", "workdir"),
     lambda values: start(values, values.preflight),
-    problems,
-    FIELDS,
+    note=FIELDS,
     compiles=True,
 )

@@ -8,7 +8,7 @@ import pytest
 
 from ltpml_jax import cli
 from ltpml_jax.commands import corrupt
-from ltpml_jax.data import corruption, datasets, manifest
+from ltpml_jax.data import corruption, datasets, locations, manifest
 from ltpml_jax.data.labels import LabelState
 from ltpml_jax.errors import UserError
 from tests.helpers import runs
@@ -122,6 +122,13 @@ def test_numbers_out_of_range_are_refused_and_nothing_is_written(tmp_path, given
     with pytest.raises(UserError, match=sentence):
         run(**given, out=tmp_path / "x.safetensors")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("place", ["gs://b/a.safetensors", "http://b/a.safetensors"])
+def test_places_that_cannot_be_reached_are_refused_before_anything_is_made(monkeypatch, place):
+    monkeypatch.setattr(locations, "unreachable", lambda path: "is far" if "://" in str(path) else "")
+    with pytest.raises(UserError, match=f"^{place} is far.$"):
+        run(kind="single", out=place)
 
 
 def test_all_that_is_wrong_is_reported_at_once():
