@@ -168,7 +168,9 @@ def _load_config(values: flags.FlagValues, words: list[str]) -> list[str]:
         return [word for word in rest if word not in fields]
     config = config_file.load(argument)
     from ltpml_jax.config import check_names  # after the file: it imports JAX
+    from ltpml_jax.config import fields as listed
 
+    config_file.check_fields(argument.partition(":")[0], lambda: listed(config))
     check_names(fields.values(), config)
     del values.config
     config_flags.DEFINE_config_dict(

@@ -1,7 +1,7 @@
-"""Every config field, declared once; validation before any compile; and the copy in the work directory.
+"""Every config field, declared once, and validation before any compile.
 
-A section is a NamedTuple of annotated fields (methods/settings.py says how). Methods declare their own sections in
-their own files. docs/config.md is made of these declarations.
+A section is a NamedTuple of annotated fields (methods/settings.py says how); methods declare their own in their files.
+docs/config.md is made of these declarations.
 """
 
 from collections.abc import Iterable
@@ -207,10 +207,10 @@ def default_config() -> Config:
 
 
 def fields(config: Config, prefix: str = "") -> dict[str, Any]:
-    """All fields of a config by dotted name."""
+    """All fields of a config by dotted name; a section without any is one itself."""
     out = {}
     for name, value in config.items():
-        out |= fields(value, f"{prefix}{name}.") if isinstance(value, ConfigDict) else {f"{prefix}{name}": value}
+        out |= (isinstance(value, ConfigDict) and fields(value, f"{prefix}{name}.")) or {f"{prefix}{name}": value}
     return out
 
 

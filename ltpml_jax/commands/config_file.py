@@ -45,6 +45,26 @@ def load(argument: str) -> ConfigDict:
     return config
 
 
+def check_fields(path: str, list_all: Callable[[], Any]) -> None:
+    """UserError where listing the fields of the config that the file made fails."""
+    try:
+        list_all()
+    except Exception as error:  # names of several types, placeholders, sections that hold themselves
+        raise UserError(
+            f"The fields of the config of {path} cannot be listed ({_described(error)}); each needs a name of letters "
+            "and a value, and no section may hold itself."
+        ) from None
+
+
+def _described(error: BaseException) -> str:
+    """Kind and text of an error of the user's code in one line."""
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except Exception:  # of an error that cannot say what it is
+        text = type(error).__name__
+    return " ".join(text.split()).removesuffix(":").removesuffix(".")
+
+
 def _compile(path: str) -> Any:
     file = Path(path)
     try:
@@ -70,5 +90,4 @@ def _call(path: str, action: Callable[[], Any]) -> Any:
     except BaseException as error:  # sys.exit() and KeyboardInterrupt too: neither shall end the command in silence
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
         where = f" in line {lines[-1]}" if lines else ""
-        text = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
-        raise UserError(f"The config file {path} fails{where} with {text.removesuffix('.')}.") from None
+        raise UserError(f"The config file {path} fails{where} with {_described(error)}.") from None

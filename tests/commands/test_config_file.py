@@ -2,7 +2,9 @@
 
 import pytest
 
-from ltpml_jax.commands import config_file
+from ltpml_jax import cli
+from ltpml_jax.commands import config_file, train
+from ltpml_jax.config import validate
 from ltpml_jax.errors import UserError
 
 GOOD = """
@@ -38,6 +40,7 @@ WRONG = {
     RETURNS + "open('/nowhere')": "fails in line 2 with FileNotFoundError: ",
     RETURNS + "return int('x')": "fails in line 2 with ValueError: invalid literal",
     RETURNS + "return get_config()": "fails in line 2 with RecursionError: ",
+    "class E(Exception):\n    def __str__(self): raise ValueError\nraise E": "fails in line 3 with E.",
     "import sys\nsys.exit(0)": "fails in line 2 with SystemExit: 0.",
     RETURNS + "raise KeyboardInterrupt": "fails in line 2 with KeyboardInterrupt.",
     RETURNS + "pass": "returns None; it must return a ConfigDict with fields, as ltpml_jax.default_config() makes one.",
@@ -60,6 +63,27 @@ def test_a_file_that_makes_no_config_is_one_sentence_that_names_it(text, tmp_pat
     sentence = str(caught.value)
     assert str(path) in sentence and WRONG[text] in sentence and "\n" not in sentence
     assert sentence.endswith(".") and not sentence.endswith("..")
+
+
+STRANGE = {
+    "config.data[3] = 4": r"^The fields of the config of .*own.py cannot be listed \(TypeError: .*\); each needs",
+    "config.me = config": r"cannot be listed \(RecursionError: .*\); .* no section may hold itself\.$",
+    "config.data.name = ml.config_dict.required_placeholder(str)": r"cannot be listed \(RequiredValueError: ",
+    "config.data = 3": "fails in line 5 with TypeError: Could not override field 'data'",
+    "config.extra = ml.ConfigDict()": "^There is no config field 'extra'",
+    "config.data.dir = 'a\\0b'": r"^config.data.dir is 'a\\x00b'; it must be a text without NUL characters.$",
+}
+
+
+@pytest.mark.parametrize("line", STRANGE)
+def test_fields_that_no_config_can_have_are_one_sentence(line, tmp_path):
+    path = tmp_path / "own.py"
+    begin = (
+        "import ltpml_jax\nimport ml_collections as ml\ndef get_config():\n    config = ltpml_jax.default_config()\n"
+    )
+    path.write_text(f"{begin}    {line}\n    return config\n")
+    with pytest.raises(UserError, match=STRANGE[line]):
+        validate(cli.parse("train", train.COMMAND, [f"--config={path}", "--workdir=x"]).config)
 
 
 def test_an_argument_that_nothing_takes_is_named(tmp_path):
