@@ -10,7 +10,6 @@ A JSON object: `format`, `step` of the checkpoint, `images` (how many, and which
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,10 +18,7 @@ from ltpml_jax.runtime.files import write_atomic, writing
 
 FILE = "thresholds.json"
 FORMAT = 1
-MAKE = (
-    "finish its run, make it with `ltpml evaluate --workdir={} --predictions` where the dataset is, or give "
-    "--threshold=0.5"
-)
+MAKE = "finish its run, or make it with `ltpml evaluate --workdir={} --predictions` where the dataset is"
 
 
 def scores(logits: np.ndarray) -> np.ndarray:
@@ -53,13 +49,19 @@ def save(workdir: Path, class_names: tuple[str, ...], thresholds: np.ndarray, st
         write_atomic(path, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
 
-def load(workdir: Path) -> tuple[dict[str, Any], int]:
-    """The thresholds by class of a work directory, and the step; UserError where they are missing or damaged."""
-    path = workdir / FILE
+def load(workdir: Path, otherwise: str = "") -> tuple[dict[str, float], int]:
+    """The thresholds by class of a work directory, and the step.
+
+    UserError where they are missing or damaged; `otherwise` is the end of its remedy, of what also helps.
+    """
+    path, remedy = workdir / FILE, f"{MAKE.format(workdir)}{otherwise}."
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        return dict(record["thresholds"]), int(record["step"])
+        found, step = dict(record["thresholds"]), int(record["step"])
     except OSError:
-        raise UserError(f"There is no {FILE} in {workdir}; {MAKE.format(workdir)}.") from None
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise UserError(f"{path} is damaged ({error}); {MAKE.format(workdir)}.") from None
+        raise UserError(f"There is no {FILE} in {workdir}; {remedy}") from None
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        raise UserError(f"{path} is damaged; {remedy}") from None
+    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in found.values()):
+        raise UserError(f"{path} is damaged, as a threshold is no number; {remedy}")
+    return found, step

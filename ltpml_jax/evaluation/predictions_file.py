@@ -49,7 +49,10 @@ def load(workdir: Path) -> Predictions:
     """The predictions-test.npz of a work directory; UserError where it is missing, of another kind, or damaged."""
     path = workdir / FILE
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as opened:
+        with path.open("rb") as file:
+            if file.read(2) != b"PK":
+                raise ValueError("it is no .npz file")  # which NumPy takes for a pickle, and advises to trust it
+        with np.load(path, allow_pickle=False) as opened:
             arrays = {name: opened[name] for name in opened.files}
     except FileNotFoundError:
         raise UserError(f"There is no {FILE} in {workdir}; {MAKE.format(workdir)}.") from None

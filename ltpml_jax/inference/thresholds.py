@@ -32,7 +32,7 @@ def decide(text: str, class_names: tuple[str, ...], workdir: Path, step: int) ->
     Raises UserError for anything else, and, for `expected`, where the run has none for its checkpoint at `step`.
     """
     if text == EXPECTED:
-        values, made_at = expected_thresholds.load(workdir)
+        values, made_at = expected_thresholds.load(workdir, ", or give --threshold=0.5")
         if made_at != step:
             raise UserError(
                 f"The thresholds {EXPECTED!r} are those of step {made_at}, and the checkpoint is of step {step}; give "

@@ -51,14 +51,17 @@ def test_where_nothing_is_held_out_they_are_of_training_images():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", json.dumps({"thresholds": {}, "step": "x"}), '{"thresholds": {}, "step": 1e999}']
+    "text", ["", "[1]", "{}", json.dumps({"thresholds": {}, "step": "x"}), '{"thresholds": {}, "step": 1e999}']
 )
 def test_damage_is_one_sentence(tmp_path, text):
     (tmp_path / "thresholds.json").write_text(text)
-    with pytest.raises(UserError, match=r"thresholds.json is damaged \(.*\); finish its run, make it with `ltpml eval"):
+    with pytest.raises(UserError, match=r"thresholds.json is damaged; finish its run, or make it with `ltpml eval"):
+        expected_thresholds.load(tmp_path)
+    (tmp_path / "thresholds.json").write_text('{"thresholds": {"cat": "0.5"}, "step": 1}')
+    with pytest.raises(UserError, match="is damaged, as a threshold is no number; finish"):
         expected_thresholds.load(tmp_path)
 
 
 def test_missing_ones_are_named_with_the_command_that_makes_them(tmp_path):
-    with pytest.raises(UserError, match=f"^There is no thresholds.json in {tmp_path}; .*, or give --threshold=0.5.$"):
-        expected_thresholds.load(tmp_path)
+    with pytest.raises(UserError, match=f"^There is no thresholds.json in {tmp_path}; .* where the dataset is, or x.$"):
+        expected_thresholds.load(tmp_path, ", or x")
