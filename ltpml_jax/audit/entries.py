@@ -62,24 +62,24 @@ def listed_entries(evidence: Evidence, belief: np.ndarray, top: int, per_class: 
     belief float [N, C]. ids and paths are empty: `named` fills them in.
     """
     groups = ranking.group_numbers(evidence.groups, len(evidence.class_names))
-    said = {(row, column): (present, absent) for row, column, present, absent in evidence.disagreements.tolist()}
+    counts = {(row, column): (present, absent) for row, column, present, absent in evidence.disagreements.tolist()}
     found = []
     for name in ranking.LISTS:
         whole = ranking.order(name, evidence.given, belief, evidence.score, groups)
         for place in zip(*(part.tolist() for part in ranking.first(whole, top, per_class)), strict=True):
-            found.append(_entry(evidence, belief, name, place, said.get(place[:2])))
+            found.append(_entry(evidence, belief, name, place, counts.get(place[:2])))
     return found
 
 
 def _entry(
-    evidence: Evidence, belief: np.ndarray, name: str, place: tuple[int, ...], said: tuple[int, int] | None
+    evidence: Evidence, belief: np.ndarray, name: str, place: tuple[int, ...], counts: tuple[int, int] | None
 ) -> Listed:
     row, column, rank, in_class, in_group = place
     given, value = LabelState(int(evidence.given[row, column])), float(belief[row, column])
     soft = None if evidence.soft is None else float(evidence.soft[row, column])
     known = soft is not None and np.isfinite(soft)
     group = next((group for group in GROUPS if evidence.groups[group][column]), "")
-    present, absent = said if said and given == LabelState.CANDIDATE else (None, None)
+    present, absent = counts if counts and given == LabelState.CANDIDATE else (None, None)
     reason = ranking.reason(name, given) if present is None else ranking.DISPUTED
     wrong = ranking.distrust(np.array(value), np.array(given)).item()
     return Listed(

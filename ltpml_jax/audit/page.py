@@ -108,11 +108,11 @@ def line(one: Listed) -> str:
     soft = "" if one.soft_label is None else f", soft label {one.soft_label:.3f} in a set of {one.candidates}"
     numbers = f"P(present) {one.belief:.3f}, score {one.score:.3f}{soft}, rank {one.rank}"
     where = "" if one.out_of_sample else ", in-sample"
-    said = "" if one.said_present is None else f" ({one.said_present} say present, {one.said_absent} absent)"
-    probably = f", probably {WORDS[one.suggest]}" if said and one.suggest else ""
+    votes = "" if one.said_present is None else f" ({one.said_present} say present, {one.said_absent} absent)"
+    probably = f", probably {WORDS[one.suggest]}" if votes and one.suggest else ""
     return (
         f'<li tabindex="0" data-class="{escape(one.class_)}" data-group="{escape(one.group)}" '
         f'data-reason="{one.reason}" data-was="{SYMBOLS[one.given]}"><b><bdi>{escape(one.class_)}</bdi></b> '
-        f'<span class="given">{one.given}</span> {SENTENCES[one.reason]}{said}{probably} '
+        f'<span class="given">{one.given}</span> {SENTENCES[one.reason]}{votes}{probably} '
         f"<small>{numbers}{where}</small> <output></output></li>"
     )

@@ -1,4 +1,4 @@
-"""Which classes are taken for others: how often k is said of images that have j, but not k."""
+"""Which classes are taken for others: how often k is predicted for images that have j, but not k."""
 
 from collections.abc import Sequence
 
@@ -13,14 +13,14 @@ from ltpml_jax.plotting import canvas
 from ltpml_jax.plotting.canvas import MOST_NAMES, Plot
 
 
-def confusion(said: np.ndarray, states: np.ndarray) -> np.ndarray:
-    """P(said k | j present, k absent), float64 [C (j), C (k)]; NaN where no image is like that, as for j = k.
+def confusion(predicted: np.ndarray, states: np.ndarray) -> np.ndarray:
+    """P(predicted k | j present, k absent), float64 [C (j), C (k)]; NaN where no image is like that, as for j = k.
 
-    said bool [n, C]; states [n, C] of LabelState, of which only the known ones count.
+    predicted bool [n, C]; states [n, C] of LabelState, of which only the known ones count.
     """
     present = (states == LabelState.POSITIVE).astype(np.float64)
     absent = states == LabelState.NEGATIVE
-    cases, hits = present.T @ absent, present.T @ (said & absent)
+    cases, hits = present.T @ absent, present.T @ (predicted & absent)
     return np.where(cases > 0, hits / np.maximum(cases, 1), np.nan)
 
 
@@ -40,7 +40,7 @@ def by_occurrence(states: np.ndarray) -> np.ndarray:
 
 
 def plot(
-    name: str, title: str, class_names: Sequence[str], said: np.ndarray, states: np.ndarray, threshold: str
+    name: str, title: str, class_names: Sequence[str], predicted: np.ndarray, states: np.ndarray, threshold: str
 ) -> Plot:
     """The confusion of test images as a map, classes ordered by occurrence.
 
@@ -48,12 +48,12 @@ def plot(
         name: of the files.
         title: of the run.
         class_names: C names.
-        said: bool [n, C], the classes that the run finds in n test images.
+        predicted: bool [n, C], the classes that the run finds in n test images.
         states: int8 [n, C] of LabelState.
-        threshold: of `said`, in words.
+        threshold: of `predicted`, in words.
     """
     order = by_occurrence(states)
-    table = confusion(said, states)[np.ix_(order, order)]
+    table = confusion(predicted, states)[np.ix_(order, order)]
     names = [class_names[int(j)] for j in order]
     side = float(np.clip(2.6 + 0.22 * len(names), 5, 9))
     figure = canvas.blank(side + 1, side)
@@ -61,11 +61,11 @@ def plot(
     draw(figure, axes, table)
     _label(axes, names)
     figure.suptitle(
-        f"What is said of images that have another class\n{canvas.short(title, 36)}; {threshold}", fontsize=10
+        f"What is predicted for images that have another class\n{canvas.short(title, 36)}; {threshold}", fontsize=10
     )
     images = (states == LabelState.POSITIVE).sum(0)[order].tolist()
     columns = {"present": names, "images": images}
-    return Plot(name, figure, columns | {f"said:{one}": table[:, k].tolist() for k, one in enumerate(names)})
+    return Plot(name, figure, columns | {f"predicted:{one}": table[:, k].tolist() for k, one in enumerate(names)})
 
 
 def draw(figure: Figure, axes: Axes, table: np.ndarray) -> None:
@@ -76,7 +76,7 @@ def draw(figure: Figure, axes: Axes, table: np.ndarray) -> None:
     blend = None if many else "nearest"
     shown = axes.imshow(100 * table, cmap="cividis", vmin=0, vmax=100 * (top or 1), interpolation=blend)
     scale = figure.colorbar(shown, ax=axes, shrink=0.7, extend="max" if many else "neither")
-    scale.set_label("images in which it is said, %", fontsize=8)
+    scale.set_label("images for which it is predicted, %", fontsize=8)
     scale.ax.tick_params(labelsize=8)
     if not len(known):
         nothing = "no test image has a class\nand lacks another"
@@ -84,7 +84,7 @@ def draw(figure: Figure, axes: Axes, table: np.ndarray) -> None:
 
 
 def _label(axes: Axes, names: Sequence[str]) -> None:
-    axes.set_xlabel("said, though it is absent", fontsize=8)
+    axes.set_xlabel("predicted, though it is absent", fontsize=8)
     axes.set_ylabel("present", fontsize=8)
     if len(names) <= MOST_NAMES:
         labels = [canvas.short(name, 20) for name in names]
@@ -93,4 +93,6 @@ def _label(axes: Axes, names: Sequence[str]) -> None:
         return
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.set_xlabel(f"said, though it is absent ({len(names)} classes, by occurrence; names in the .csv)", fontsize=8)
+    axes.set_xlabel(
+        f"predicted, though it is absent ({len(names)} classes, by occurrence; names in the .csv)", fontsize=8
+    )

@@ -61,12 +61,12 @@ def plots_of(one: PlottedRun, end: str) -> list[Plot]:
     model, states = one.run.model, one.run.predictions.states
     logits, title = headline(one.run), f"{model.record['method']}, {one.label}"
     read = read_rows(logits)
-    said = expit(logits[read].astype(np.float64)) > one.thresholds
+    predicted = expit(logits[read].astype(np.float64)) > one.thresholds
     shares = plotted_run.shares(one)
     found = [
         distribution.plot(f"distribution{end}", title, model.class_names, model.groups, shares),
         reliability.plot(f"reliability{end}", title, reliability.by_group(logits[read], states[read], model.groups)),
-        confusion.plot(f"confusion{end}", title, model.class_names, said, states[read], one.thresholds_are),
+        confusion.plot(f"confusion{end}", title, model.class_names, predicted, states[read], one.thresholds_are),
     ]
     if isinstance(one.trained, Trained) and one.trained.images:
         found.append(beliefs.plot(f"beliefs{end}", title, one.trained.images, one.trained.shared))

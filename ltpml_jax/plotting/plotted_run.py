@@ -82,14 +82,14 @@ def read_thresholds(run: FinishedRun) -> tuple[np.ndarray, str]:
     """Thresholds float64 [C] of thresholds.json, DEFAULT_THRESHOLD where the run has none; and which, in words."""
     names = run.model.class_names
     if not (run.workdir / expected_thresholds.FILE).exists():
-        return np.full(len(names), DEFAULT_THRESHOLD), f"said is a score above {DEFAULT_THRESHOLD}"
+        return np.full(len(names), DEFAULT_THRESHOLD), f"predicted is a score above {DEFAULT_THRESHOLD}"
     found, _ = expected_thresholds.load(run.workdir)
     if list(found) != list(names):
         raise UserError(
             f"{run.workdir / expected_thresholds.FILE} has other classes than the run; make it with `ltpml evaluate "
             f"--workdir={run.workdir} --predictions`, where the dataset is."
         )
-    return np.array(list(found.values()), np.float64), "said is a score above the run's threshold"
+    return np.array(list(found.values()), np.float64), "predicted is a score above the run's threshold"
 
 
 def read_trained(run: FinishedRun, data_dir: str) -> Trained:

@@ -86,7 +86,7 @@ def test_what_is_said_is_above_the_runs_thresholds(workdir):
     expected_thresholds.save(workdir, tuple("abcdef"), np.full(6, 0.999), 10, "60 images")
     run(workdir)
     above = rows(workdir / "plots" / "confusion.csv")
-    cells = [row[name] for row in above for name in row if name.startswith("said:")]
+    cells = [row[name] for row in above for name in row if name.startswith("predicted:")]
     assert set(cells) == {"", "0"} and above != at_half
     expected_thresholds.save(workdir, tuple("abcdeg"), np.full(6, 0.5), 10, "60 images")
     with pytest.raises(UserError, match="thresholds.json has other classes than the run; make it with `ltpml evaluate"):

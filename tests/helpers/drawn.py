@@ -45,13 +45,15 @@ def plots(one: Made, runs: int = 1, epochs: int = 3, shared: bool = True) -> lis
         record |= {field: 10 + 80 * draws.random() for field in curves.FIELDS[1:]}
     read = [curves.epochs(records[number % max(epochs, 1) :]) for number in range(runs)]
     shares = {name: one.counts / 30 * (part + 1) for part, name in enumerate(("true", "estimated", "summed"))}
-    said = one.logits > 0
+    predicted = one.logits > 0
     return [
         frequency.plot(one.names, one.groups, one.counts, "estimated", dict.fromkeys(labels, precision)),
         curves.plot(dict(zip(labels, read, strict=True))),
         distribution.plot("distribution", title, one.names, one.groups, shares),
         reliability.plot("reliability", title, reliability.by_group(one.logits, one.states, one.groups)),
-        confusion.plot("confusion", title, one.names, said, one.states, "said is a score above the run's threshold"),
+        confusion.plot(
+            "confusion", title, one.names, predicted, one.states, "predicted is a score above the run's threshold"
+        ),
         beliefs.plot("beliefs", title, shown(one, draws), shared),
     ]
 

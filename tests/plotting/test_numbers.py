@@ -87,12 +87,12 @@ def test_reliability_counts_known_labels_of_readable_images():
 
 
 def test_confusion_by_hand():
-    """Of three images with a, two are known not to have b; in one of those b is said."""
+    """Of three images with a, two are known not to have b; in one of those b is predicted."""
     states = np.array([[1, 0], [1, 0], [1, 1], [1, 3], [0, 1]], np.int8)
-    said = np.array([[1, 1], [1, 0], [1, 1], [0, 1], [0, 1]], bool)
-    found = confusion.confusion(said, states)
+    predicted = np.array([[1, 1], [1, 0], [1, 1], [0, 1], [0, 1]], bool)
+    found = confusion.confusion(predicted, states)
     assert found[0, 1] == 0.5 and found[1, 0] == 0.0 and np.isnan(np.diag(found)).all()
-    alone = confusion.confusion(said, np.ones((5, 2), np.int8))
+    alone = confusion.confusion(predicted, np.ones((5, 2), np.int8))
     assert np.isnan(alone).all()
 
 
@@ -106,10 +106,10 @@ def test_classes_that_occur_together_are_neighbours():
 
 def test_the_table_of_confusion_is_in_the_order_of_the_map():
     states = np.array([[1, 0, 0, 1], [1, 0, 0, 0], [0, 1, 1, 0]], np.int8)
-    said = np.array([[1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 1]], bool)
-    table = confusion.plot("c", "t", list("abcd"), said, states, "").columns
+    predicted = np.array([[1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 1]], bool)
+    table = confusion.plot("c", "t", list("abcd"), predicted, states, "").columns
     assert sorted(table["present"]) == list("abcd")
-    cell = table["said:b"][table["present"].index("a")]
+    cell = table["predicted:b"][table["present"].index("a")]
     assert cell == 0.5 and table["images"][table["present"].index("a")] == 2
 
 

@@ -30,9 +30,9 @@ def disagreements(images: np.ndarray, states: np.ndarray) -> np.ndarray:
     where = np.flatnonzero(disputed)
     judged, classes = np.nonzero(disputed[images])
     entries = np.searchsorted(where, images[judged] * disputed.shape[1] + classes)
-    said = states[judged, classes]
+    given = states[judged, classes]
     counts = [
-        np.bincount(entries[said == state], minlength=len(where))
+        np.bincount(entries[given == state], minlength=len(where))
         for state in (LabelState.POSITIVE, LabelState.NEGATIVE)
     ]
     return np.stack([*np.divmod(where, disputed.shape[1]), *counts], 1).astype(np.int64)

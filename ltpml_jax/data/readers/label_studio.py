@@ -57,8 +57,8 @@ def read_export(path: str, images: str, unlisted: str | None) -> Listing:
             judged.append(states)
     numbered = [f"Task {number} of {path}" for number, _, _ in done]
     paths = common.image_paths(images, places, numbered.__getitem__)
-    said = np.array(rows), np.stack(judged)
-    splits = {"train": ListedSplit(ids, paths, annotators.merge(*said), annotators.disagreements(*said))}
+    judgements = np.array(rows), np.stack(judged)
+    splits = {"train": ListedSplit(ids, paths, annotators.merge(*judgements), annotators.disagreements(*judgements))}
     notes += [f"{left_out} tasks have no annotation and are left out."] if left_out else []
     return common.checked(Listing(class_names, splits, notes=notes), path)
 
@@ -102,9 +102,9 @@ def _annotated(
             left_out += 1
             continue
         key = number if "annotations" in task else _image(path, number, task)
-        said = found.setdefault(key, (number, task, {}))[2]
-        said.update({(number, place) if who is None else who: names for place, (who, names) in enumerate(chosen)})
-    return [(number, task, list(said.values())) for number, task, said in found.values()], left_out
+        judgements = found.setdefault(key, (number, task, {}))[2]
+        judgements.update({(number, place) if who is None else who: names for place, (who, names) in enumerate(chosen)})
+    return [(number, task, list(judgements.values())) for number, task, judgements in found.values()], left_out
 
 
 def _chosen(path: str, number: int, task: dict[str, Any], fields: set[str]) -> list[tuple[str | None, list[str]]]:
