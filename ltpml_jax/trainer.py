@@ -35,6 +35,7 @@ from ltpml_jax.experiment import (
 from ltpml_jax.methods.base import Method
 from ltpml_jax.methods.settings import Config
 from ltpml_jax.models.pretrained import check_weights
+from ltpml_jax.models.resnet import ARCHITECTURES
 from ltpml_jax.optimizer import check_texts
 from ltpml_jax.runtime import checkpoints, metrics_log, preemption, processes, watchdog
 from ltpml_jax.runtime.files import sole_run, write_atomic, writing
@@ -49,6 +50,7 @@ FROM_SCRATCH = (
     "(--config.model.pretrained=hf:timm/resnet50.tv_in1k, or the path of a file). Without them, frozen stages stay "
     "random (config.model.frozen_stages is %d) and stored statistics mean nothing (config.model.backbone_norm is %r)."
 )
+SMALL = "WARNING: images of %d pixels a side are smaller than the stride of %s, %d; raise config.data.image_size."
 PARAMETERS = "parameters.txt"
 log = logging.getLogger(__name__)
 
@@ -150,6 +152,9 @@ def announce(run: Experiment) -> None:
     log.info("Class counts (%s): %s; flip rate %.3f", config.data.priors, counts, float(task.prior.flip_rate))
     if not (config.model.pretrained or config.model.start_from) and task.dataset.name not in EMBEDDED:
         log.warning(FROM_SCRATCH, config.model.frozen_stages, config.model.backbone_norm)
+    stride = ARCHITECTURES[config.model.backbone].stride
+    if config.data.image_size < stride:
+        log.warning(SMALL, config.data.image_size, config.model.backbone, stride)
     trained = nnx.to_pure_dict(run.parts.trainable)
     count = sum(leaf.size for leaf in jax.tree.leaves(trained))
     log.info("%d device(s)%s: %s; %d parameters train", mesh.size, among, mesh.devices.flat[0].device_kind, count)

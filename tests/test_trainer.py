@@ -42,6 +42,16 @@ def test_a_run_leaves_what_it_promises():
     assert any(b"loss" in path.read_bytes() for path in (workdir / "tensorboard").iterdir())
 
 
+def test_images_below_the_networks_stride_are_warned_of(tmp_path, caplog):
+    with tiny.everywhere(), caplog.at_level("INFO", "ltpml_jax"):
+        run = trainer._prepare(runs.config(**runs.TINY | {"data__image_size": 15}), tmp_path, None)
+        trainer.announce(run)
+        trainer.announce(run._replace(config=runs.config(data__image_size=16)))
+    small = [record.getMessage() for record in caplog.records if "smaller" in record.getMessage()]
+    begin = "WARNING: images of 15 pixels a side are smaller than the stride of resnet_small, 16; raise config"
+    assert [one[: len(begin)] for one in small] == [begin]
+
+
 def test_epochs_with_the_same_passes_share_a_step(tmp_path):
     """NDLP has its second pass from the second epoch on; a supervised method one program for all."""
     with tiny.everywhere():

@@ -70,6 +70,11 @@ class Architecture(NamedTuple):
     stem_width: int
     stem_pool: bool
 
+    @property
+    def stride(self) -> int:
+        """Pixels of the image's side to one of the last stage's output."""
+        return 2 ** (STAGES + self.stem_pool)
+
 
 _WIDTHS = (64, 128, 256, 512)
 ARCHITECTURES: dict[str, Architecture] = {

@@ -76,6 +76,8 @@ def test_output_geometry(name: str, shape: tuple[int, int], want: tuple[int, int
     images = jax.ShapeDtypeStruct((2, *shape, 3), jnp.float32)
     features = jax.eval_shape(lambda s, x: nnx.merge(graphdef, s)(x, train=False, mask=None), state, images)
     assert features.shape == (2, *want)
+    stride = resnet.ARCHITECTURES[name].stride
+    assert tuple(-(-side // stride) for side in shape) == want[:2]
 
 
 @pytest.mark.parametrize("stride", [1, 2])
