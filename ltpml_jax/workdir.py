@@ -8,6 +8,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from ltpml_jax.config import default_config, fields, settings
+from ltpml_jax.data.locations import unwritable
 from ltpml_jax.errors import UserError
 from ltpml_jax.methods.settings import Config
 from ltpml_jax.runtime.files import write_atomic, writing
@@ -29,6 +30,8 @@ def claim(config: Config, workdir: Path) -> None:
 
 def check_workdir(config: Config, workdir: Path) -> None:
     """Raise UserError where the work directory cannot be written, or belongs to another config."""
+    if unwritable(str(workdir)):
+        raise UserError(f"The work directory {str(workdir)!r} has a name that is not UTF-8; give another --workdir.")
     with writing(f"The work directory {workdir}", "give another --workdir"):
         workdir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=workdir):
@@ -47,7 +50,7 @@ def saved_config(workdir: Path) -> Config:
     """The config of the run in a work directory, `completed`; UserError where there is none."""
     path = workdir / FILE
     try:
-        return completed(from_json(path.read_text()))
+        return completed(from_json(path.read_text(encoding="utf-8")))
     except OSError:
         raise UserError(f"There is no run in {workdir} ({path} is missing); give the --workdir of a run.") from None
     except (ValueError, RecursionError):

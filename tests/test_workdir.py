@@ -21,6 +21,14 @@ def test_a_config_comes_back_from_its_folder(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
 
+def test_a_name_that_checkpoints_cannot_have_is_refused_at_once(tmp_path):
+    with pytest.raises(
+        UserError, match=r"^The work directory '.*/b\\udcff' has a name that is not UTF-8; give another"
+    ):
+        check_workdir(default_config(), tmp_path / "b\udcff")
+    assert not list(tmp_path.iterdir())
+
+
 def test_claiming_again_changes_nothing(tmp_path):
     claim(digits_mlt.get_config("0.25"), tmp_path)
     before = (tmp_path / "config.json").read_bytes()

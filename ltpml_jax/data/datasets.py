@@ -80,6 +80,11 @@ def _unknown(name: str, data_dir: str) -> str:
         )
     root = prepared.folder_of(name, data_dir).parent.parent
     there = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.exists() else []
+    if name in there:
+        return (
+            f"The dataset {name!r} in {data_dir} was not prepared to its end; the `ltpml prepare --dataset={name} ...` "
+            "that began it resumes it."
+        )
     known = [*EMBEDDED, *SOURCES, *there]
     near = nearest(name, known)
     return (

@@ -73,6 +73,12 @@ def test_a_published_name_that_is_not_prepared_is_not_guessed_at(tmp_path):
         datasets.load("coco_ml", str(tmp_path))
 
 
+def test_one_that_was_not_prepared_to_its_end_is_not_recommended(tmp_path):
+    (tmp_path / "lt_pml" / "big").mkdir(parents=True)
+    with pytest.raises(UserError, match="^The dataset 'big' in .* was not prepared to its end; the `ltpml prepare "):
+        datasets.load("big", str(tmp_path))
+
+
 @pytest.mark.parametrize("name", ["digits_mlt", "mine"])
 def test_an_address_that_is_no_folder_is_refused(name):
     with pytest.raises(UserError, match="http://x.org"):
