@@ -5,10 +5,10 @@ from ltpml_jax.runtime import startup
 
 def main() -> None:
     """Run the command that sys.argv names."""
-    startup.begin()
-    from ltpml_jax.commands import command_line
+    with startup.command():
+        from ltpml_jax.commands import command_line
 
-    command_line.main()
+        command_line.main()
 
 
 if __name__ == "__main__":

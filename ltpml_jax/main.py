@@ -5,8 +5,8 @@ import sys
 from ltpml_jax.runtime import startup
 
 if __name__ == "__main__":
-    startup.begin()
-    from ltpml_jax import cli
-    from ltpml_jax.commands import train
+    with startup.command():
+        from ltpml_jax import cli
+        from ltpml_jax.commands import train
 
-    cli.start("train", train.COMMAND, sys.argv[1:])
+        cli.start("train", train.COMMAND, sys.argv[1:])

@@ -32,7 +32,7 @@ DOOR = "ltpml_jax/__init__.py"  # imports from everywhere, when a name is used
 LONGEST_FILE, LONGEST_FUNCTION = 285, 35
 METHODS_IMPORT = {"jax", "optax", "numpy", "flax", "ltpml_jax"}
 WORDS = re.compile(
-    r"\b(told|heard|news|mend|mended|goes on|go on|hangs on|hang on|for ever|nobody|somebody|settle|facts)\b", re.I
+    r"\b(told|heard|news|mend|mended|goes on|go on|hangs on|hang on|for ever|nobody|somebody|settle|facts|said)\b", re.I
 )
 
 
@@ -127,6 +127,15 @@ def test_files_and_functions_are_short(path):
         if isinstance(node, ast.FunctionDef):
             assert (node.end_lineno or 0) - node.lineno < LONGEST_FUNCTION, node.name
             assert "this" not in {argument.arg for argument in node.args.args}, node.name
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_texts_have_an_encoding(path):
+    """Not that of the machine's locale."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            text = node.func.attr in ("read_text", "write_text") and "cpuinfo" not in ast.unparse(node)
+            assert not text or any(keyword.arg == "encoding" for keyword in node.keywords), ast.unparse(node)
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

@@ -119,7 +119,7 @@ def _check_workdir(config: Config, workdir: Path, patience: float) -> bool:
 def _write(config: Config, workdir: Path, mark: Path) -> tuple[str, Common]:
     check_workdir(config, workdir)
     token = os.urandom(8).hex()
-    mark.write_text(token)
+    mark.write_text(token, encoding="utf-8")
     return "", {"mark": token}
 
 
@@ -137,7 +137,7 @@ def _seen(workdir: Path, marks: dict[int, Any], patience: float) -> list[int]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
     except OSError:
         return ""
 

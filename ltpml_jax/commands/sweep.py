@@ -136,7 +136,7 @@ def _record(runs: list[SweepRun], out: Path, failed: dict[str, str]) -> None:
 def earlier(out: Path) -> list[dict[str, Any]]:
     """The runs that DIR/sweep.json lists; none where there is no such file. UserError where it is not one."""
     try:
-        record = json.loads((out / FILE).read_text())
+        record = json.loads((out / FILE).read_text(encoding="utf-8"))
         if record["format"] != FORMAT or not all(isinstance(one["name"], str) for one in record["runs"]):
             raise ValueError
         return record["runs"]

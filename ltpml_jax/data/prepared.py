@@ -96,7 +96,7 @@ def open_folder(folder: epath.PathLike, remedy: str = _REMEDY) -> Prepared:
 
 def _read_metadata(folder: epath.Path, remedy: str) -> dict[str, Any]:
     try:
-        metadata = json.loads((folder / METADATA).read_text())
+        metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(_damaged(folder, f"{METADATA}: {error}", remedy)) from error
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:

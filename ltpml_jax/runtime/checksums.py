@@ -80,7 +80,7 @@ def _write(folder: Path, sums: Sums) -> None:
 def _listed(folder: Path) -> dict[str, list[int]] | str:
     """The list, or what is wrong with it."""
     try:
-        listed = json.loads((folder / FILE).read_text())
+        listed = json.loads((folder / FILE).read_text(encoding="utf-8"))
         return {name: [int(size), int(crc)] for name, (size, crc) in listed.items()}
     except FileNotFoundError:
         return f"{FILE} is missing"

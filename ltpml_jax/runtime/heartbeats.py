@@ -25,7 +25,7 @@ def read(folder: Path) -> dict[int, Heartbeat]:
     found = {}
     for path in folder.glob("*.json"):  # a listing shows what a network file system remembers as missing
         with suppress(OSError, ValueError, TypeError):
-            found[int(path.stem)] = Heartbeat(*json.loads(path.read_text()))
+            found[int(path.stem)] = Heartbeat(*json.loads(path.read_text(encoding="utf-8")))
     return dict(sorted(found.items()))
 
 

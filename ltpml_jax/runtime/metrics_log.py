@@ -57,12 +57,12 @@ class MetricsLog:
 
         Those that are not finite are left out.
         """
-        lines = map(json.loads, self.path.read_text().splitlines())
+        lines = map(json.loads, self.path.read_text(encoding="utf-8").splitlines())
         return [line["loss"] for line in lines if line["epoch"] == epoch and line.get("loss") is not None]
 
     def has_epoch(self, step: int) -> bool:
         """Whether the summary of the epoch that ends with `step` is written."""
-        lines = map(json.loads, self.path.read_text().splitlines())
+        lines = map(json.loads, self.path.read_text(encoding="utf-8").splitlines())
         return any(line["step"] == step and "epoch_loss" in line for line in lines)
 
     def scalar(self, name: str, value: float, step: int) -> None:
@@ -137,7 +137,7 @@ def kept_lines(path: Path, step: int) -> list[str]:
 
     Raises UserError for a line that is no record.
     """
-    lines = path.read_text(errors="replace").splitlines(keepends=True) if path.exists() else []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True) if path.exists() else []
     return [line for number, line in enumerate(lines, 1) if line.endswith("\n") and _step(path, number, line) <= step]
 
 

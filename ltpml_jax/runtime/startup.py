@@ -1,12 +1,50 @@
 """The first thing that the process of a command does, before it imports what takes long."""
 
+import contextlib
 import gc
+import io
+import os
 import signal
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 from ltpml_jax.runtime import preemption
 
 STAYING = 200_000  # objects of imports and of tracing, of some 340,000 that a run has at its first step
+
+
+@contextlib.contextmanager
+def command() -> Iterator[None]:
+    """`begin`, and after the command: an end without a traceback where what it prints cannot be written.
+
+    Of a reader that is gone (`ltpml compare ... | head`), as other programs end by SIGPIPE; else with status 2 and a
+    sentence. What standard output's encoding does not have is printed as an escape.
+    """
+    begin()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        if not _lost():
+            raise
+        if not isinstance(error, BrokenPipeError):
+            print(
+                f"error: Standard output cannot be written ({error.strerror}); give it another place.", file=sys.stderr
+            )
+        sys.exit(128 + signal.SIGPIPE if isinstance(error, BrokenPipeError) else 2)
+
+
+def _lost() -> bool:
+    """Whether standard output is what failed, by one more line break to it; nothing more goes there then."""
+    try:
+        print(flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def begin() -> None:
@@ -18,12 +56,12 @@ def begin() -> None:
     signal.signal(signal.SIGINT, preemption.end_at_once)
     usual = gc.get_threshold()
 
-    def go_on(phase: str, _: Any) -> None:
+    def afterwards(phase: str, _: Any) -> None:
         """After the first time: leave out of all others what is there now, and look as often as usual."""
         if phase == "stop":
-            gc.callbacks.remove(go_on)
+            gc.callbacks.remove(afterwards)
             gc.freeze()
             gc.set_threshold(*usual)
 
-    gc.callbacks.append(go_on)
+    gc.callbacks.append(afterwards)
     gc.set_threshold(STAYING, *usual[1:])

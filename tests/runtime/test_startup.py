@@ -1,7 +1,11 @@
 """What a process of a command begins with."""
 
 import gc
+import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +20,34 @@ def restored():
     gc.set_threshold(*thresholds)
     gc.callbacks[:] = callbacks
     gc.unfreeze()
+
+
+@pytest.mark.processes
+def test_what_cannot_be_printed_ends_a_command_without_a_traceback():
+    command = [sys.executable, "-m", "ltpml_jax", "--help"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    sentence = "error: Standard output cannot be written (No space left on device); give it another place.\n"
+    assert (done.returncode, done.stderr) == (2, sentence)
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+@pytest.mark.processes
+def test_characters_that_the_terminal_lacks_are_printed_as_escapes():
+    code = "from ltpml_jax.runtime import startup\nwith startup.command(): print('k\\xe4tzchen')"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, b"k\\xe4tzchen\n")
+
+
+def test_an_error_of_another_file_stays_one(restored):
+    with pytest.raises(FileNotFoundError), startup.command():
+        Path("/nowhere").read_bytes()
 
 
 def test_garbage_is_looked_for_once_after_many_objects_and_then_as_always(restored):

@@ -35,7 +35,7 @@ def named(listing: Listing, faults: dict[str, list[Fault]]) -> list[dict[str, st
 def refuse(found: list[dict[str, str]], listing: Listing, home: Path) -> UserError:
     """The error for images that cannot be used; logs the first of them, and writes all to a file in `home`."""
     lines = [f"{image['path']}: {image['reason']}" for image in found]
-    (home / FILE).write_text("\n".join([*lines, ""]))
+    (home / FILE).write_text("\n".join([*lines, ""]), encoding="utf-8")
     for line in lines[:_SHOWN]:
         log.error("%s", line)
     if len(lines) > _SHOWN:

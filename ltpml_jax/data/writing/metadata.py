@@ -32,7 +32,7 @@ def write(folder: Path, listing: Listing, more: dict[str, Any]) -> dict[str, Any
         **statistics(listing),
         "files": {file.name: file.stat().st_size for file in sorted(folder.iterdir())},
     }
-    unfinished.write_text(json.dumps(metadata, indent=1, ensure_ascii=False) + "\n")
+    unfinished.write_text(json.dumps(metadata, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     unfinished.replace(folder / prepared.METADATA)
     return metadata
 

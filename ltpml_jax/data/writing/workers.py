@@ -55,7 +55,7 @@ def write_all(wanted: list[Shard], folder: Path, keys: Path, jobs: int) -> dict[
 
 def _is_whole(shard: Shard, folder: Path, keys: Path) -> bool:
     try:
-        receipt = (keys / shard.name).read_text()
+        receipt = (keys / shard.name).read_text(encoding="utf-8")
     except OSError:
         return False
     return receipt == _receipt(shard, folder)
