@@ -8,13 +8,14 @@ import numpy as np
 
 from ltpml_jax.audit import belief, entries, evidence, exports, page, pictures
 from ltpml_jax.audit.exports import Audit
+from ltpml_jax.errors import UserError
 from ltpml_jax.runtime import result_folder
 
 PAGE = "html"
 
 
 def audit_runs(
-    workdirs: Sequence[str | Path],
+    workdirs: Sequence[str | Path] | str | Path,
     out: str | Path,
     *,
     data_dir: str = "",
@@ -28,19 +29,18 @@ def audit_runs(
 
     Args:
         workdirs: of runs on the same labels, such as those of K folds.
-        out: the folder; an audit that is there is replaced.
-        data_dir: where the dataset lies now, if it was moved.
+        out: the folder; an audit that is there is replaced; data_dir: where the dataset lies now, if it was moved.
         form: what ranks, a key of belief.FORMS.
         top: entries of each list; per_class: of each class in each list, also beyond `top`.
         every_image: write the bytes of all images instead of those of the listed entries.
         wanted: the page (html) and files for other tools.
 
-    Raises UserError as `evidence.collect`, for labels that an export cannot keep, and where `out` is something else or
-    cannot be written.
+    Raises UserError as `evidence.collect`, for labels that an export cannot keep and for an `out` that is something else.
     """
-    out = Path(out)
-    result_folder.check(out, entries.MARK)
-    found = evidence.collect([Path(path) for path in workdirs], data_dir)
+    _check(form, wanted)
+    result_folder.check(out := Path(out), entries.MARK)
+    several = [workdirs] if isinstance(workdirs, str | Path) else workdirs
+    found = evidence.collect([Path(path) for path in several], data_dir)
     if "csv" in wanted:
         exports.check_names(found.class_names)
     believed = belief.FORMS[form](found)
@@ -48,6 +48,12 @@ def audit_runs(
     audit = Audit(out, found, believed, listed, [], entries.summary(found, believed, form, listed))
     with result_folder.written(out, entries.MARK) as scratch:
         return write(audit, scratch, every_image, wanted)
+
+
+def _check(form: str, wanted: Collection[str]) -> None:
+    if form not in belief.FORMS or not set(wanted) <= {PAGE, *exports.EXPORTS}:
+        known = f"form is one of {', '.join(belief.FORMS)}, wanted some of {', '.join((PAGE, *exports.EXPORTS))}"
+        raise UserError(f"form is {form!r} and wanted {list(wanted)}; {known}.")
 
 
 def write(audit: Audit, folder: Path, every_image: bool, wanted: Collection[str]) -> Audit:

@@ -49,6 +49,8 @@ def average_precision(logits: np.ndarray, states: np.ndarray) -> np.ndarray:
 
 
 def _f1(truth: np.ndarray, predicted: np.ndarray) -> float:
+    if not len(truth):
+        return float("nan")
     from sklearn.metrics import f1_score
 
     return float(f1_score(truth, predicted, zero_division=0)) * 100  # pyright: ignore[reportArgumentType]

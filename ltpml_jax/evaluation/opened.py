@@ -4,6 +4,7 @@ Predictions need the work directory alone. What compares with the dataset opens 
 """
 
 import functools
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -57,8 +58,11 @@ class OpenRun:
             prediction: one of `predictions`; None for the headline.
 
         Raises:
-            UserError: an image that cannot be read, or a prediction that the method does not have.
+            UserError: an image that cannot be read, is of another form, or alone; or a prediction that the method does
+                not have.
         """
+        if isinstance(images, str | Path | np.ndarray | jax.Array):
+            images = _several(images)
         name = prediction or self.predictions[0]
         if name not in self.predictions:
             raise UserError(f"There is no prediction {name!r}; this run has {', '.join(self.predictions)}.")
@@ -155,7 +159,21 @@ def open_run(
     return OpenRun(config, workdir, load_network(config, workdir, mesh, checkpoint, method), mesh)
 
 
+def _several(images: Any) -> Any:
+    """Images in one array [n, H, W, 3]; UserError for what is one image."""
+    if isinstance(images, str | Path) or images.ndim != 4:
+        raise UserError("One image or path was given where a list of them is predicted; put it in a list.")
+    return images
+
+
 def _pixels(image: Image, resize: augment.Resize, size: int) -> np.ndarray:
+    if not isinstance(image, str | os.PathLike):
+        image = np.asarray(image)
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+            raise UserError(
+                f"An image is an array of {image.dtype} {list(image.shape)}; give uint8 [height, width, 3] of R, G, B "
+                "in 0 to 255, or a path."
+            )
     try:
         if isinstance(image, np.ndarray):  # through a lossless file, so that arrays and files are resized alike
             encoded = cv2.imencode(".png", image[..., ::-1])[1].tobytes()

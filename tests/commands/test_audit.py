@@ -51,7 +51,10 @@ def test_the_notebook_s_audit_is_the_command_s(tmp_path):
     (tmp_path / "something").write_text("")
     with pytest.raises(UserError, match="exists and is no audit"):
         ltpml_jax.audit_runs([runs.finished()], tmp_path)
-    found = ltpml_jax.audit_runs([runs.finished()], tmp_path / "audit", top=3, per_class=0, wanted=("csv",))
+    for odd in ({"form": "foo"}, {"wanted": ("foo",)}):
+        with pytest.raises(UserError, match=r"'foo'.*; form is one of .*, wanted some of html, "):
+            ltpml_jax.audit_runs([runs.finished()], tmp_path / "audit", **odd)
+    found = ltpml_jax.audit_runs(str(runs.finished()), tmp_path / "audit", top=3, per_class=0, wanted=("csv",))
     names = {path.name for path in (tmp_path / "audit").iterdir()}
     assert {"labels.csv", "entries.csv", "summary.json"} <= names and "index.html" not in names
     again = ltpml_jax.open_run(runs.finished()).audit(tmp_path / "again", top=3, per_class=0, wanted=("csv",))

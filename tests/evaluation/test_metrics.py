@@ -62,6 +62,11 @@ def test_groups_by_the_positives_that_are_left_and_their_mean():
     assert np.isnan([none_few["mAP_left_few"], none_few["mAP_left_average"]]).all()
 
 
+def test_where_no_label_is_known_everything_is_undefined():
+    got = metrics.scores(np.ones((2, 2)), np.full((2, 2), 3), class_groups(np.array([5, 5])))
+    assert np.isnan(list(got.values())).all()
+
+
 def test_nothing_predicted_and_nothing_right_is_zero():
     got = metrics.scores(-np.ones((2, 2)), np.array([[1, 0], [0, 1]]), class_groups(np.array([5, 5])))
     assert got["micro_F1"] == got["macro_F1"] == 0.0 and got["accuracy"] == 50.0

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import cv2
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -81,6 +82,29 @@ def test_beliefs_are_those_of_the_training_images():
     soft, hard = open_run(str(runs.finished())).beliefs()
     assert soft.shape == hard.shape == (1080, 20)
     np.testing.assert_allclose(soft.sum(1), 1, rtol=1e-4)
+
+
+ODD = [
+    np.zeros((4, 5), np.uint8),  # grey
+    np.zeros((4, 5, 4), np.uint8),
+    np.zeros((3, 4, 5), np.uint8),
+    np.zeros((4, 5, 3), np.float32),
+    np.zeros((4, 5, 3), bool),
+    np.zeros((0, 5, 3), np.uint8),
+    None,
+]
+
+
+def test_arrays_of_another_form_are_not_predicted():
+    opened = open_run(runs.finished())
+    for image in ODD:
+        with pytest.raises(UserError, match=r"^An image is an array of .*; give uint8 \[height, width, 3\] of R, G, B"):
+            opened.predict([image])
+    good = np.zeros((2, 4, 5, 3), np.uint8)
+    for alone in ("a.jpg", Path("a.jpg"), good[0], jnp.asarray(good[0])):
+        with pytest.raises(UserError, match="^One image or path was given where a list"):
+            opened.predict(alone)
+    np.testing.assert_array_equal(opened.predict(good), opened.predict(list(jnp.asarray(good))))
 
 
 def test_what_cannot_be_opened_or_read_is_one_sentence(tmp_path):
