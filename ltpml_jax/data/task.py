@@ -6,7 +6,7 @@ import numpy as np
 
 from ltpml_jax.data import corruption, datasets, manifest, sampler, streams
 from ltpml_jax.data.candidates import LabelRows
-from ltpml_jax.data.labels import is_clean
+from ltpml_jax.data.labels import LabelState, is_clean
 from ltpml_jax.data.records import Split
 from ltpml_jax.errors import UserError
 from ltpml_jax.methods import priors
@@ -50,6 +50,9 @@ def make_task(config: Config) -> Task:
     served = (_truth(dataset, "data.labels") if clean else candidates).of(train)
     lists = _truth(dataset, "data.priors").of(train) if config.data.priors == "oracle" else served
     prior = _prior(config, lists, served)
+    seen = np.asarray(prior.state_count)[[LabelState.POSITIVE, LabelState.CANDIDATE]]
+    if not seen.any():
+        raise UserError(f"No training image of {dataset.name} has a positive or candidate label; give it some.")
     return Task(
         dataset=dataset,
         train=train,

@@ -104,6 +104,13 @@ def unsure() -> np.ndarray:
     return states
 
 
+@pytest.mark.parametrize("state", [LabelState.NEGATIVE, LabelState.UNKNOWN])
+def test_a_dataset_without_a_label_to_learn_from_is_refused(monkeypatch, state):
+    with_splits(monkeypatch, train=np.full_like(unsure(), state))
+    with pytest.raises(UserError, match="^No training image of digits_mlt has a positive or candidate label; give"):
+        make(data__partial_rate=0.0, data__unknown="unknown", data__validation=0.0)
+
+
 @pytest.mark.parametrize(("unknown", "state"), [("negative", 0), ("candidate", 2), ("unknown", 3)])
 def test_annotators_states_are_served_and_unknown_labels_as_the_config_says(monkeypatch, unknown, state):
     states = with_splits(monkeypatch, train=unsure()).train.labels

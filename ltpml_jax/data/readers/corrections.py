@@ -99,13 +99,13 @@ def apply(
         _check_row(table, one, name, places, classes)
         _check_earlier(table, one, decided.setdefault((one.split, one.id, one.class_), one))
         place = places[one.split][one.id], classes[one.class_]
-        now = LabelState(int(found[one.split][place]))
+        now = LabelState(int(states[one.split][place]))  # and not as an earlier row has made it
         if now not in (one.state, one.was):
             raise UserError(
                 f"{table.place(one.place)}: {one.class_!r} of {one.id!r} is {now.name.lower()} in {name}, not "
                 f"{one.was.name.lower()}; correct the dataset that was audited."
             )
-        if now != one.state:
+        if found[one.split][place] != one.state:
             found[one.split][place] = one.state
             changed.append(one)
     return Changes(found, changed, len(rows) - len(changed))

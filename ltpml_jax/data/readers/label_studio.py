@@ -74,7 +74,7 @@ def _tasks(path: str) -> list[dict[str, Any]]:
 
 
 def _fields(path: str, tasks: list[dict[str, Any]]) -> tuple[set[str], list[str]]:
-    """Which fields of JSON_MIN are the choices, and a note that says so; none for another export.
+    """Which fields of JSON_MIN are the choices (none of another export), and notes: on that, and on what is not read.
 
     Raises UserError where several fields of text could be.
     """
@@ -87,7 +87,16 @@ def _fields(path: str, tasks: list[dict[str, Any]]) -> tuple[set[str], list[str]
     found, others = (lists, texts) if lists else (texts, set())
     note = f"Labels are the choices in {', '.join(map(repr, sorted(found)))}"
     note += f"; what is in {', '.join(map(repr, sorted(others)))} is not read." if others else "."
-    return found, [note] if found else []
+    return found, ([note] if found else []) + _unread(tasks)
+
+
+def _unread(tasks: list[dict[str, Any]]) -> list[str]:
+    """A note on what annotators made that are no choices."""
+    made = [one for task in tasks if isinstance(given := task.get("annotations"), list) for one in given]
+    results = [one.get("result") for one in made if isinstance(one, dict)]
+    items = [item for result in results if isinstance(result, list) for item in result if isinstance(item, dict)]
+    kinds = sorted({str(item.get("type")) for item in items} - {"choices"})
+    return [f"Only choices are read; the annotators also made {', '.join(kinds)}."] if kinds else []
 
 
 def _annotated(

@@ -71,6 +71,7 @@ class Table:
         if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
             if (found := _json_lists(self.text(name))) is not None:
                 return found
+            self._check_no_brackets(name)
             return pc.call_function("split_pattern", [self.text(name)], pc.SplitPatternOptions(SEPARATOR))
         names = column.type.value_type
         names = names.value_type if pa.types.is_dictionary(names) else names
@@ -79,6 +80,15 @@ class Table:
         if column.flatten().null_count:
             raise UserError(f"A list in the column {name!r} of {self.path} holds a null; leave it out of the list.")
         return column
+
+    def _check_no_brackets(self, name: str) -> None:
+        """UserError for a cell in brackets in a column that is not of JSON lists throughout."""
+        for row, text in enumerate(self.text(name).to_pylist()):
+            if text.startswith("[") and text.endswith("]"):
+                raise UserError(
+                    f"{self.place(row)}: {text[:60]!r} in the column {name!r} is no list of names between semicolons, "
+                    'and not all cells are lists of JSON (["cat", "dog"]); write all in one of the two ways.'
+                )
 
 
 def _json_lists(cells: pa.Array) -> pa.Array | None:

@@ -46,6 +46,12 @@ def test_rows_that_a_spreadsheet_leaves_empty_count_for_nothing(tmp_path):
     assert found.states["train"].tolist() == applied(tmp_path, FILE).states["train"].tolist()
 
 
+@pytest.mark.parametrize("rows", ["a.jpg,cat,0,1,\na.jpg,cat,0,,\n", "a.jpg,cat,0,,\na.jpg,cat,0,1,\n"])
+def test_what_was_is_that_of_the_dataset_whatever_earlier_rows_say(tmp_path, rows):
+    with pytest.raises(UserError, match="'cat' of 'a.jpg' is positive in mine, not unknown"):
+        applied(tmp_path, f"id,class,state,was,note\n{rows}")
+
+
 def test_twice_is_once(tmp_path):
     once = applied(tmp_path, FILE)
     twice = applied(tmp_path, FILE, once.states)

@@ -83,6 +83,12 @@ def test_uploaded_images_lie_in_the_folder_of_images(tmp_path):
     assert read(tmp_path, [task]).splits["train"].paths == ["/photos/8ce3-0.png"]
 
 
+def test_what_is_no_choice_is_named(tmp_path):
+    box = {"type": "rectanglelabels", "value": {"rectanglelabels": ["cat"]}}
+    task = {"data": {"image": "a.jpg"}, "annotations": [{"result": [box, *annotation("dog")["result"]]}]}
+    assert read(tmp_path, [task]).notes == ["Only choices are read; the annotators also made rectanglelabels."]
+
+
 def test_the_small_form(tmp_path):
     listing = read(tmp_path, SMALL)
     np.testing.assert_array_equal(listing.splits["train"].states, [[YES, YES], [NO, YES]])

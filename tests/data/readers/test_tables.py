@@ -189,6 +189,14 @@ def test_rows_without_anything_are_left_out_and_places_stay_those_of_the_file(tm
         read_csv(tmp_path, "path,class,value\n,,\na.jpg,cat,1\n,,\na.jpg,cat,0\n,,\n")
 
 
+@pytest.mark.parametrize("cell", ["['cat', 'dog']", "[]", "[cat]"])
+def test_lists_in_brackets_that_are_not_of_json_are_refused(tmp_path, cell):
+    with pytest.raises(UserError, match=r"line 3 .* in the column 'labels' is no list of names between semicolons"):
+        read_csv(tmp_path, f'path,labels\na.jpg,cat;dog\nb.jpg,"{cell}"\n', "negative")
+    with pytest.raises(UserError, match=r"line 2 .* in the column 'labels' is no list of names"):
+        read_csv(tmp_path, f'path,labels\na.jpg,"[""cat""]"\nb.jpg,"{cell}"\nc.jpg,cat\n', "negative")
+
+
 def test_arrow_reads_from_memory_of_its_own():
     """Of Python's bytes, a thread of its reader could be the last owner while Python ends: SIGABRT after the error."""
     content = b"path,cat\na.jpg,1\n"
