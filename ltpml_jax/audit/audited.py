@@ -35,7 +35,7 @@ def audit_runs(
         every_image: write the bytes of all images instead of those of the listed entries.
         wanted: the page (html) and files for other tools.
 
-    Raises UserError as `evidence.collect`, for labels that an export cannot keep and for an `out` that is something else.
+    Raises UserError as `evidence.collect`, for labels that an export cannot keep, and an `out` that is something else.
     """
     _check(form, wanted)
     result_folder.check(out := Path(out), entries.MARK)

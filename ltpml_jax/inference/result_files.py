@@ -39,6 +39,8 @@ def check(path: Path, class_names: tuple[str, ...], resume: bool) -> None:
         raise UserError(f"--out is {path}; end it in one of {', '.join(ENDINGS)}.")
     if path.exists() and not resume:
         raise UserError(f"The file {path} exists; add --resume to continue it, or give another --out.")
+    if not path.parent.is_dir():
+        raise UserError(f"There is no folder {path.parent} for --out={path}; make it, or give another --out.")
     odd = [name for name in class_names if result_lines.SEPARATOR in name]
     if odd and path.suffix != ".jsonl":
         raise UserError(

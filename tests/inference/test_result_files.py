@@ -119,5 +119,7 @@ def test_names_that_are_refused(tmp_path):
     result_files.check(tmp_path / "o.csv", NAMES, True)
     with pytest.raises(UserError, match=r"o.csv exists; add --resume to continue it, or give another --out\.$"):
         result_files.check(tmp_path / "o.csv", NAMES, False)
+    with pytest.raises(UserError, match=r"^There is no folder .*/no for --out=.*/no/o.csv; make it, or give another"):
+        result_files.check(tmp_path / "no" / "o.csv", NAMES, False)
     with pytest.raises(UserError, match=r"/no/o.csv cannot be written \(No such file or directory\)"):
         write(tmp_path / "no" / "o.csv", ROWS)
