@@ -5,11 +5,13 @@ with `origin` (how the states were made) and the `sha256`. It has no objects and
 loaded stays in it. Equal content gives equal bytes.
 """
 
+import contextlib
 import hashlib
 import json
 import re
 import shlex
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,18 +82,30 @@ def load(path: epath.PathLike) -> Manifest:
     Raises:
         UserError: the file is missing, is no regular file, no manifest or one of an earlier version, or is damaged.
     """
+    with _opened(path) as (table, content):
+        found = Manifest(table, dict(content["origin"]), digest(table))
+        whole = content["sha256"] == _checksum(found)
+    if not whole or any((table[part].view(np.uint8) > LabelState.UNKNOWN).any() for part in blocks(*table.shape)):
+        raise UserError(f"The manifest {path} is damaged (its sha256 is another); {_MAKE}.")
+    return found
+
+
+def read_origin(path: epath.PathLike) -> dict[str, Any]:
+    """How a manifest that was loaded before was made, without reading its table again; UserError as `load`."""
+    with _opened(path) as (_, content):
+        return dict(content["origin"])
+
+
+@contextlib.contextmanager
+def _opened(path: epath.PathLike) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+    """The table, memory-mapped, and the metadata; what goes wrong inside, too, is a UserError that names the file."""
     check_reachable(path)
     file = _local(epath.Path(path).expanduser())
     try:
         table, entry = _parts(file)
-        content = json.loads(entry)
-        found = Manifest(table, dict(content["origin"]), digest(table))
-        whole = content["sha256"] == _checksum(found)
+        yield table, json.loads(entry)
     except (SafetensorError, OSError, LookupError, TypeError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is no manifest of candidate sets, or a damaged one ({error}); {_MAKE}.") from None
-    if not whole or any((table[part].view(np.uint8) > LabelState.UNKNOWN).any() for part in blocks(*table.shape)):
-        raise UserError(f"The manifest {path} is damaged (its sha256 is another); {_MAKE}.")
-    return found
 
 
 def check(found: Manifest, states: np.ndarray, name: str) -> None:

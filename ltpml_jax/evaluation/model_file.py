@@ -96,7 +96,7 @@ def candidates_origin(config: Config) -> dict[str, Any]:
     """How the candidate sets of a run were made: `kind`, `parameters`, `seed`, and what a manifest adds."""
     data = config.data
     if data.candidates:
-        return manifest.load(data.candidates).origin
+        return manifest.read_origin(data.candidates)
     parameters = {
         "partial": {"rate": data.partial_rate},
         "tail_biased": {"rate": data.partial_rate},
