@@ -16,7 +16,6 @@ import numpy as np
 from ltpml_jax.audit import ranking
 from ltpml_jax.audit.entries import Listed
 from ltpml_jax.audit.evidence import Evidence
-from ltpml_jax.audit.page import SYMBOLS
 from ltpml_jax.audit.pictures import Picture
 from ltpml_jax.data.labels import LabelState
 from ltpml_jax.data.readers import coco, tables
@@ -125,7 +124,7 @@ def as_coco(audit: Audit, folder: Path) -> None:
 
 def as_csv(audit: Audit, folder: Path) -> None:
     """labels.csv: what `prepare --csv --images=AUDIT` reads, one column a class of 1, 0, ? and nothing."""
-    symbols = [SYMBOLS[state.name.lower()] for state in LabelState]
+    symbols = [tables.CELLS[state] for state in LabelState]
     with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["path", "id", *audit.evidence.class_names])

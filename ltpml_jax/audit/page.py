@@ -15,9 +15,10 @@ from typing import Any
 
 from ltpml_jax.audit.entries import Listed
 from ltpml_jax.audit.pictures import Picture
+from ltpml_jax.data.readers import tables
 
 # A state as corrections.csv and `prepare --csv` write it.
-SYMBOLS = {"positive": "1", "negative": "0", "candidate": "?", "unknown": ""}
+SYMBOLS = {state.name.lower(): cell for state, cell in tables.CELLS.items()}
 WORDS = {"positive": "present", "negative": "absent"}
 SENTENCES = {
     "positive_unlikely": "labelled as present, but probably absent",

@@ -20,12 +20,6 @@ from ltpml_jax.errors import UserError
 from ltpml_jax.runtime.files import check_new, replacing
 
 ENDINGS = (".csv", ".parquet")
-CELLS = {
-    LabelState.NEGATIVE: "0",
-    LabelState.POSITIVE: "1",
-    LabelState.CANDIDATE: "?",
-    LabelState.UNKNOWN: "",
-}
 
 
 class Observed(NamedTuple):
@@ -114,7 +108,7 @@ def check(path: Path, class_names: tuple[str, ...]) -> None:
 
 def write(path: Path, found: Observed, class_names: tuple[str, ...]) -> None:
     """Write the table: `path`, `id`, `split`, and a column of 1, 0, ? and nothing a class; whole or not at all."""
-    cells = np.array([CELLS[LabelState(number)] for number in range(len(CELLS))], object)[found.states]
+    cells = np.array([tables.CELLS[state] for state in LabelState], object)[found.states]
     labels = dict(zip(class_names, cells.T.tolist(), strict=True))
     table = pa.table({"path": found.places, "id": found.ids, "split": found.splits} | labels)
     try:

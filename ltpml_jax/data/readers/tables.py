@@ -43,6 +43,8 @@ SPELLINGS = {
     "false": LabelState.NEGATIVE,
 }
 _MINUS_ONE = ("-1", "-1.0")
+# How tables that this package writes spell them.
+CELLS = {LabelState.NEGATIVE: "0", LabelState.POSITIVE: "1", LabelState.CANDIDATE: "?", LabelState.UNKNOWN: ""}
 
 
 def read_table(
