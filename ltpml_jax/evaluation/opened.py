@@ -61,8 +61,8 @@ class OpenRun:
             UserError: an image that cannot be read, is of another form, or alone; or a prediction that the method does
                 not have.
         """
-        if isinstance(images, str | Path | np.ndarray | jax.Array):
-            images = _several(images)
+        if isinstance(images, str | os.PathLike) or getattr(images, "ndim", 4) != 4:
+            raise UserError("One image or path was given where a list of them is predicted; put it in a list.")
         name = prediction or self.predictions[0]
         if name not in self.predictions:
             raise UserError(f"There is no prediction {name!r}; this run has {', '.join(self.predictions)}.")
@@ -157,13 +157,6 @@ def open_run(
     devices = jax.local_devices()
     mesh = make_mesh(devices if all_devices else devices[:1])
     return OpenRun(config, workdir, load_network(config, workdir, mesh, checkpoint, method), mesh)
-
-
-def _several(images: Any) -> Any:
-    """Images in one array [n, H, W, 3]; UserError for what is one image."""
-    if isinstance(images, str | Path) or images.ndim != 4:
-        raise UserError("One image or path was given where a list of them is predicted; put it in a list.")
-    return images
 
 
 def _pixels(image: Image, resize: augment.Resize, size: int) -> np.ndarray:

@@ -69,10 +69,7 @@ class Table:
         """
         column = self.columns[name]
         if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
-            if (found := _json_lists(self.text(name))) is not None:
-                return found
-            self._check_no_brackets(name)
-            return pc.call_function("split_pattern", [self.text(name)], pc.SplitPatternOptions(SEPARATOR))
+            return self._lists_of_text(name)
         names = column.type.value_type
         names = names.value_type if pa.types.is_dictionary(names) else names
         if not (pa.types.is_string(names) or pa.types.is_large_string(names)):
@@ -81,25 +78,22 @@ class Table:
             raise UserError(f"A list in the column {name!r} of {self.path} holds a null; leave it out of the list.")
         return column
 
-    def _check_no_brackets(self, name: str) -> None:
-        """UserError for a cell in brackets in a column that is not of JSON lists throughout."""
-        for row, text in enumerate(self.text(name).to_pylist()):
-            if text.startswith("[") and text.endswith("]"):
-                raise UserError(
-                    f"{self.place(row)}: {text[:60]!r} in the column {name!r} is no list of names between semicolons, "
-                    'and not all cells are lists of JSON (["cat", "dog"]); write all in one of the two ways.'
-                )
-
-
-def _json_lists(cells: pa.Array) -> pa.Array | None:
-    """Cells that all are lists of text in JSON (or empty), as lists; None where they are not."""
-    texts = cells.to_pylist()
-    if not any(texts) or not all(text.startswith("[") and text.endswith("]") for text in texts if text):
-        return None
-    try:
-        return pa.array([json.loads(text or "[]") for text in texts], pa.list_(pa.string()))
-    except (ValueError, RecursionError, pa.ArrowException):
-        return None
+    def _lists_of_text(self, name: str) -> pa.Array:
+        """A column of text as lists; UserError for one cell in brackets where not all (or empty) are lists of JSON."""
+        cells = self.text(name)
+        texts = cells.to_pylist()
+        rows = [row for row, text in enumerate(texts) if text.startswith("[") and text.endswith("]")]
+        if not rows:
+            return pc.call_function("split_pattern", [cells], pc.SplitPatternOptions(SEPARATOR))
+        try:
+            if len(rows) < sum(map(bool, texts)):
+                raise ValueError
+            return pa.array([json.loads(text or "[]") for text in texts], pa.list_(pa.string()))
+        except (ValueError, RecursionError, pa.ArrowException):
+            raise UserError(
+                f"{self.place(rows[0])}: {texts[rows[0]][:60]!r} in the column {name!r} is no list of names between "
+                'semicolons, and not all cells are lists of JSON (["cat", "dog"]); write all in one of the two ways.'
+            ) from None
 
 
 def read(path: str, flag: str = "--csv") -> Table:
