@@ -17,12 +17,9 @@ session.scratch()  # before the workers start, so that they share it
 
 @pytest.fixture
 def least_optimised():
-    """Programs that run once or twice cost more to compile than to run; not for those that are called often."""
-    import jax  # after the variables above are set
-
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    """As `session.least_optimised`, for all tests of a file."""
+    with session.least_optimised():
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

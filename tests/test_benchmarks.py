@@ -23,6 +23,8 @@ from ltpml_jax.methods.base import Plan
 from ltpml_jax.state import AXIS, make_mesh
 from tests.helpers import runs, tiny
 
+pytestmark = pytest.mark.usefixtures("least_optimised")
+
 ROOT = Path(__file__).parents[1]
 SMALL = {"classes": 7, "batch": 16, "size": 16, "backbone": "resnet_small"}
 TINY = ("--batch=4", "--size=16", "--backbone=resnet_small")

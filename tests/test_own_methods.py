@@ -17,7 +17,8 @@ from tests.helpers.toys import TOYS
 
 pytestmark = pytest.mark.usefixtures("least_optimised", "tiny_network")
 
-CHANGES = runs.TINY | {"train__checkpoint_every": 4, "optim__ema": 0.9, "optim__learning_rate": 0.05}
+CHANGES = runs.TINY | {"optim__ema": 0.9, "optim__learning_rate": 0.05}
+BETWEEN = {"train__checkpoint_every": 4}  # checkpoints within an epoch
 
 
 @pytest.fixture
@@ -29,7 +30,9 @@ def tiny_network():
 @functools.cache
 def trained(name: str) -> Path:
     """The work directory of a run on 8 devices; do not change it."""
-    return session.once(f"own_{name}", lambda workdir: train(runs.config(**CHANGES), workdir, method=TOYS[name]()))
+    return session.once(
+        f"own_{name}", lambda workdir: train(runs.config(**CHANGES, **BETWEEN), workdir, method=TOYS[name]())
+    )
 
 
 @pytest.mark.parametrize("name", TOYS)
@@ -37,7 +40,7 @@ def test_a_run_that_is_resumed_is_the_uninterrupted_one(name, tmp_path):
     workdir = Path(shutil.copytree(trained(name), tmp_path / "copy"))
     shutil.rmtree(workdir / "checkpoints" / "18")
     (workdir / "results.json").unlink()
-    train(runs.config(**CHANGES), workdir, method=TOYS[name]())
+    train(runs.config(**CHANGES, **BETWEEN), workdir, method=TOYS[name]())
     assert_same(workdir, trained(name))
 
 

@@ -13,7 +13,7 @@ SLACK = 1.0  # pixels that boxes may share: fonts are hinted
 def texts(figure: Figure) -> dict[str, tuple[float, float, float, float]]:
     """(left, bottom, right, top) in pixels of every text that is seen, by what it says and a number."""
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    figure.draw_without_rendering()
     unseen, found = hidden(figure), {}
     for number, text in enumerate(figure.findobj(Text)):
         if text.get_text().strip() and text.get_visible() and id(text) not in unseen:

@@ -64,7 +64,7 @@ def finished() -> Path:
 
 def tiny_run(workdir: Path, **changes: Any) -> None:
     """Train (or resume) a small run on the network of tiny.py, in this process."""
-    with tiny.everywhere():
+    with tiny.everywhere(), session.least_optimised():
         trainer.train(config(**TINY | changes), workdir)
 
 

@@ -1,10 +1,11 @@
 """What the processes of one test session share: a folder, what was built in it, and how programs are compiled."""
 
 import atexit
+import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import filelock
@@ -17,6 +18,19 @@ QUICK = (
     "--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false"
     " --xla_cpu_parallel_codegen_split_count=1"
 )
+
+
+@contextlib.contextmanager
+def least_optimised() -> Iterator[None]:
+    """Programs that run once or twice cost more to compile than to run; not for those that are called often."""
+    import jax  # after conftest.py set the variables
+
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)
 
 
 def scratch() -> Path:

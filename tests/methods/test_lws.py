@@ -27,6 +27,7 @@ def network(seed: int = 0) -> lws.ScaledClassifier:
     return lws.ScaledClassifier(classifier.build(spec, 3, seed), 3)
 
 
+@pytest.mark.usefixtures("least_optimised")
 def test_only_the_scales_train_and_the_rest_is_in_evaluation_mode():
     """No dropout, no new statistics, and the frozen classifier's own logits, a factor a class."""
     parts = classifier.split(network(), 0)
@@ -88,6 +89,7 @@ def test_any_method_may_start_from_a_run(tmp_path: Path):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), *weights)
 
 
+@pytest.mark.usefixtures("least_optimised")
 def test_a_branch_that_does_not_train_keeps_the_backbone_of_the_config():
     """And the classifier beside it has the run's."""
     prior = Prior(np.full(20, 50.0), np.array(1200.0), state_count=np.full((4, 20), 300.0))

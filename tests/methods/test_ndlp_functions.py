@@ -100,6 +100,7 @@ def test_pair_reliable_of_none_or_one_is_the_identity(reliable):
     np.testing.assert_array_equal(got, np.arange(4))
 
 
+@pytest.mark.usefixtures("least_optimised")
 def test_mixup_weight_is_the_folded_beta():
     keys = jax.random.split(jax.random.key(1), 20_000)
     weight = np.asarray(jax.jit(jax.vmap(lambda key: parts.mixup_weight(key, 4.0)))(keys))

@@ -11,6 +11,8 @@ from ltpml_jax.methods.pu_mlc import PUMLCSettings
 from tests.helpers import one_step, plain
 from tests.helpers.compiled import Compiled, gradient, value_and_gradient
 
+pytestmark = pytest.mark.usefixtures("least_optimised")
+
 pu_mlc = Compiled(pu_mlc)
 
 RNG = np.random.default_rng(4)
