@@ -92,6 +92,11 @@ def reasons(runs: Sequence[PlottedRun]) -> list[str]:
     """A sentence on each plot, or part of one, that there is not."""
     found = [] if any(len(one.epochs["epoch"]) for one in runs) else ["No curves: no epoch is in metrics.jsonl."]
     for one in runs:
+        recorded = one.epochs["epoch"]
+        if (lacking := int(max(recorded, default=0)) - len(recorded)) > 0:
+            found.append(
+                f"{one.label}: the curves lack {lacking} earlier epochs, whose records metrics.jsonl has lost."
+            )
         if isinstance(one.trained, str):
             found.append(f"{one.label}: no beliefs, and no counts of training labels: {one.trained}")
         elif not one.trained.images:

@@ -183,6 +183,17 @@ def test_an_interrupted_run_without_epochs_has_no_curves(workdir):
     assert "No curves" in json.loads((workdir / "plots" / "plots.json").read_text())["left_out"][0]
 
 
+def test_epochs_whose_records_are_lost_are_counted(workdir):
+    path = workdir / "metrics.jsonl"
+    path.write_text(
+        "".join(line for line in path.read_text().splitlines(keepends=True) if '"epoch_loss": 1.0' not in line)
+    )
+    run(workdir)
+    sentence = "run: the curves lack 1 earlier epochs, whose records metrics.jsonl has lost."
+    assert sentence in json.loads((workdir / "plots" / "plots.json").read_text())["left_out"]
+    assert [row["epoch"] for row in rows(workdir / "plots" / "curves.csv")] == ["2"]
+
+
 @pytest.mark.processes
 def test_a_real_run_with_its_dataset_shows_beliefs_and_true_counts(tmp_path):
     copy = runs.copy_of_finished(tmp_path)
