@@ -141,4 +141,16 @@ def checked(listing: Listing, source: str) -> Listing:
         twice = first_twice(split.ids)
         if twice is not None:
             raise UserError(f"{source} gives the id {twice!r} to two images of the split {name}; make ids unique.")
-    return Listing(listing.class_names, splits, listing.groups, listing.notes)
+    return Listing(listing.class_names, splits, listing.groups, [*listing.notes, *_alike(listing.class_names)])
+
+
+def _alike(class_names: Iterable[str]) -> list[str]:
+    """A note on every set of classes that upper and lower case alone tell apart."""
+    by_letters: dict[str, list[str]] = {}
+    for name in class_names:
+        by_letters.setdefault(name.casefold(), []).append(name)
+    return [
+        f"The classes {' and '.join(map(repr, names))} differ in upper and lower case alone; they are kept apart."
+        for names in by_letters.values()
+        if len(names) > 1
+    ]

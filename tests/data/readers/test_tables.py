@@ -60,6 +60,12 @@ def test_names_that_look_the_same_are_one_class(tmp_path):
     assert listing.class_names == ("café", "ice cream") and states_of(listing) == [[YES, YES], [YES, YES]]
 
 
+def test_classes_that_case_alone_tells_apart_are_noted(tmp_path):
+    listing = read_csv(tmp_path, "path,cat,Dog,Cat\na.jpg,1,0,?\n")
+    assert listing.class_names == ("cat", "Dog", "Cat")
+    assert listing.notes == ["The classes 'cat' and 'Cat' differ in upper and lower case alone; they are kept apart."]
+
+
 def test_names_are_never_taken_for_numbers_or_gaps(tmp_path):
     listing = read_csv(tmp_path, "path,labels\n1.jpg,007;NA\n2.jpg,null;1e3\n", "negative")
     assert listing.class_names == ("007", "1e3", "NA", "null")
