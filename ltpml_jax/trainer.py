@@ -43,7 +43,7 @@ from ltpml_jax.runtime.metrics_log import MetricsLog
 from ltpml_jax.runtime.progress import Progress
 from ltpml_jax.state import TrainState, make_mesh
 from ltpml_jax.step_log import Steps, write_epoch
-from ltpml_jax.workdir import check_workdir, claim
+from ltpml_jax.workdir import check_workdir, claim, saved_config
 
 FROM_SCRATCH = (
     "WARNING: this backbone starts from random weights, on photographs; the recipe expects pretrained ones "
@@ -100,6 +100,8 @@ def _prepare(config: Config, workdir: Path, method: Method | None) -> Experiment
     if config.model.pretrained:
         named: str = config.model.pretrained
         check_weights(SHIPPED.get(named) or named, config.model.backbone)
+    if config.model.start_from:
+        saved_config(Path(config.model.start_from))  # so that data and network are not made for a run that is not there
     run = build_experiment(config, workdir, mesh, "named", method=method)
     watchdog.beat("loading data and network")
     return run

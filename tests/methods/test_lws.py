@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from ltpml_jax import open_run, train
+from ltpml_jax import open_run, train, trainer
 from ltpml_jax.config import build_method, default_config, validate
 from ltpml_jax.errors import UserError
 from ltpml_jax.experiment import build_network
@@ -66,9 +66,13 @@ def refused(**changes: object) -> str:
     return str(caught.value)
 
 
-def test_what_it_cannot_start_from_is_named(tmp_path: Path):
-    first = str(runs.finished())
+def test_a_run_that_is_not_there_is_named_before_data_and_network_are_made(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(trainer, "build_experiment", None)
     assert f"There is no run in {tmp_path}" in refused(model__start_from=str(tmp_path))
+
+
+def test_what_it_cannot_start_from_is_named():
+    first = str(runs.finished())
     assert "is another one than config.model" in refused(model__start_from=first, model__neck_width=7)
     assert "the network of config.method.name=comic has no classifier" in refused(
         model__start_from=first, method__name="comic"
