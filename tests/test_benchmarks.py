@@ -68,7 +68,8 @@ def test_an_asynchronous_pair_counts_once_and_groups_have_their_size():
 
 
 def test_what_a_step_moves_does_not_depend_on_the_number_of_images():
-    few, many = (scaling_parts.step(images=images, **SMALL) for images in (300, 300_000))
+    with tiny.everywhere():  # the tables are the same with any network
+        few, many = (scaling_parts.step(images=images, **SMALL) for images in (300, 300_000))
     assert few["moved"] == many["moved"] and few["temp"] == many["temp"]
     assert many["alias"] > many["share"] > 100 * few["share"]  # the table is there, and changed in place
 
