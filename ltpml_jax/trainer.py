@@ -43,7 +43,7 @@ from ltpml_jax.runtime.metrics_log import MetricsLog
 from ltpml_jax.runtime.progress import Progress
 from ltpml_jax.state import TrainState, make_mesh
 from ltpml_jax.step_log import Steps, write_epoch
-from ltpml_jax.workdir import check_workdir, claim, saved_config
+from ltpml_jax.workdir import check_workdir, claim, named, saved_config
 
 FROM_SCRATCH = (
     "WARNING: this backbone starts from random weights, on photographs; the recipe expects pretrained ones "
@@ -67,7 +67,7 @@ def train(config: Config, workdir: str | Path, method: Method | None = None) -> 
     foreign directory, a loss that is not finite, ...; lost lines of metrics.jsonl after the end), and PreemptedError
     where SIGTERM stopped it; the same call resumes it then.
     """
-    workdir = Path(workdir)
+    workdir = named(workdir)
     if method is not None:
         config = config.copy_and_resolve_references()
         config.method.name = CUSTOM
@@ -98,8 +98,8 @@ def _prepare(config: Config, workdir: Path, method: Method | None) -> Experiment
     mesh = make_mesh(choose_devices(config))
     check_workdir(config, workdir)
     if config.model.pretrained:
-        named: str = config.model.pretrained
-        check_weights(SHIPPED.get(named) or named, config.model.backbone)
+        weights: str = config.model.pretrained
+        check_weights(SHIPPED.get(weights) or weights, config.model.backbone)
     if config.model.start_from:
         saved_config(Path(config.model.start_from))  # so that data and network are not made for a run that is not there
     run = build_experiment(config, workdir, mesh, "named", method=method)

@@ -1,6 +1,7 @@
 """The work directory's copy of the config: whose run it is, and what may differ when the run is resumed."""
 
 import json
+import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,14 @@ from ltpml_jax.methods.settings import Config
 from ltpml_jax.runtime.files import write_atomic, writing
 
 FILE = "config.json"
+
+
+def named(workdir: str | Path) -> Path:
+    """The path of a work directory that a program names, the home for ~; UserError for what is no path."""
+    text = os.fspath(workdir) if isinstance(workdir, str | os.PathLike) else ""
+    if not text or text.partition("/")[0].endswith(":"):  # a Path has made one slash of the two of a URL
+        raise UserError(f"The work directory is {workdir!r}; give the path of a folder (mount it, where it is a URL).")
+    return Path(text).expanduser()
 
 
 def claim(config: Config, workdir: Path) -> None:
@@ -32,6 +41,9 @@ def check_workdir(config: Config, workdir: Path) -> None:
     """Raise UserError where the work directory cannot be written, or belongs to another config."""
     if unwritable(str(workdir)):
         raise UserError(f"The work directory {str(workdir)!r} has a name that is not UTF-8; give another --workdir.")
+    odd = next((letter for letter in "[*?" if letter in str(workdir.resolve())), "")
+    if odd:  # Orbax looks for the parts of a checkpoint by a pattern, finds none, and saves what cannot be read
+        raise UserError(f"The work directory {workdir.resolve()} has a {odd!r} in its path; give another --workdir.")
     with writing(f"The work directory {workdir}", "give another --workdir"):
         workdir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=workdir):

@@ -1,14 +1,16 @@
 """A work directory keeps its run's config, and is refused to another one."""
 
 import json
+from pathlib import Path
 
 import pytest
 from ml_collections import ConfigDict
 
+import ltpml_jax
 from configs import digits_mlt
 from ltpml_jax.config import default_config, fields, settings, validate
 from ltpml_jax.errors import UserError
-from ltpml_jax.workdir import check_workdir, claim, differences, join_names, saved_config
+from ltpml_jax.workdir import check_workdir, claim, differences, join_names, named, saved_config
 
 
 def test_a_config_comes_back_from_its_folder(tmp_path):
@@ -27,6 +29,25 @@ def test_a_name_that_checkpoints_cannot_have_is_refused_at_once(tmp_path):
     ):
         check_workdir(default_config(), tmp_path / "b\udcff")
     assert not list(tmp_path.iterdir())
+    (tmp_path / "link").symlink_to(tmp_path / "a[1]")
+    for place in (tmp_path / "a[1]" / "run", tmp_path / "link" / "run", tmp_path / "b*"):
+        with pytest.raises(
+            UserError, match=r"^The work directory /.* has a '[\[*]' in its path; give another --workdir"
+        ):
+            check_workdir(default_config(), place)
+    assert [path.name for path in tmp_path.iterdir()] == ["link"]
+
+
+@pytest.mark.parametrize("given", ["", None, 3, "gs://bucket/run", Path("gs://bucket/run")])
+def test_what_is_no_path_is_no_work_directory(given):
+    for opens in (lambda: ltpml_jax.train(default_config(), given), lambda: ltpml_jax.open_run(given)):
+        with pytest.raises(UserError, match="^The work directory is .*; give the path of a folder"):
+            opens()
+
+
+def test_a_work_directory_may_be_named_from_the_home(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert named("~/runs/a") == Path("/home/someone/runs/a") and named(Path("runs")) == Path("runs")
 
 
 def test_claiming_again_changes_nothing(tmp_path):
