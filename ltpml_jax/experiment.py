@@ -24,6 +24,7 @@ from ltpml_jax.models import classifier
 from ltpml_jax.models.pretrained import load_backbone
 from ltpml_jax.optimizer import build_optimizer, check_paths
 from ltpml_jax.runtime import checkpoints, processes, watchdog
+from ltpml_jax.runtime.method_forms import check_method, check_outputs
 from ltpml_jax.state import (
     ROW_MULTIPLE,
     TrainState,
@@ -99,12 +100,15 @@ def assemble(
             f"config.method.name is {CUSTOM!r}: the method is not in this package; hand it to ltpml_jax.train or "
             "ltpml_jax.open_run as method=."
         )
+    check_method(method)
     parts = build_network(config, method, len(task.dataset.class_names), task.prior, weights)
     check_paths(config, parts.trainable)
     size, classes = task.served.shape
     labels = jax.ShapeDtypeStruct((padded(size), classes), jnp.int8)
     shapes = jax.eval_shape(lambda parts, table: _init(config, task, method, parts, table), parts, labels)
     predict = jit_predict(classifier.make_forward(parts.graphdef), method, mesh)
+    if config.method.name == CUSTOM:  # tests hold those of the package to that
+        check_outputs(method, predict, shapes, config.data.batch_size, config.data.image_size, classes)
     return Experiment(config, workdir, task, method, parts, mesh, predict, shapes, state_shardings(shapes, mesh))
 
 

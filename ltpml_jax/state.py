@@ -11,6 +11,7 @@ from jax.sharding import PartitionSpec as P
 
 from ltpml_jax.methods.base import Method
 from ltpml_jax.methods.priors import Prior
+from ltpml_jax.runtime.method_forms import check_tables
 
 AXIS = "data"
 ROW_MULTIPLE = 256  # tables are padded to this, so that their shape is the same on 1, 2, ... 256 devices
@@ -53,6 +54,7 @@ def init_state(
     key = jax.random.key_data(jax.random.key(seed))
     average = jax.tree.map(jnp.copy, params) if averaged else {}  # a copy: the step donates both
     shared, rows = method.init(states, prior)
+    check_tables(rows, len(states))
     return TrainState(jnp.int32(0), jnp.int32(0), key, params, average, rest, optimizer.init(params), shared, rows)
 
 

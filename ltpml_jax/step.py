@@ -17,6 +17,7 @@ from ltpml_jax.methods import rows
 from ltpml_jax.methods.base import Context, Keys, Method, Pass
 from ltpml_jax.methods.label_states import listed
 from ltpml_jax.photometric import normalise
+from ltpml_jax.runtime.method_forms import check_update
 from ltpml_jax.state import TrainState, batch_sharding, state_shardings
 
 Batch = dict[str, jax.Array]  # image uint8 [B, H, W, 3], index int32 [B], states int8 [B, C] of LabelState
@@ -77,6 +78,7 @@ def make_stages(method: Method, recipe: Recipe, epoch: int | None = None) -> Sta
         applies = finite((work.losses, updates))
         context = context._replace(writes=rows.last_occurrence(batch["index"]) & applies)
         shared, new_rows, diagnostics = method.update(context, work.carry)
+        check_update(context, shared, new_rows, diagnostics)
         params = optax.apply_updates(state.params, updates)
         average = averaged(state, params, recipe.ema)
         new = state._replace(params=params, average=average, rest=work.rest, opt_state=opt_state, shared=shared)

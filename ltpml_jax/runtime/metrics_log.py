@@ -181,6 +181,8 @@ def step_record(step: int, epoch: int, metrics: dict[str, np.ndarray], digest: b
     record: dict[str, Any] = {"step": step, "epoch": epoch, "batch": digest.hex()}
     for name, value in metrics.items():
         value = np.asarray(value)
+        if value.dtype != bool and value.ndim:
+            raise UserError(f"The method's metric {name!r} is an array {list(value.shape)}; give a number, or a mask.")
         record[name] = np.packbits(value).tobytes().hex() if value.dtype == bool else float(value)
     return record
 
