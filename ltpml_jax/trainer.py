@@ -43,7 +43,7 @@ from ltpml_jax.runtime.metrics_log import MetricsLog
 from ltpml_jax.runtime.progress import Progress
 from ltpml_jax.state import TrainState, make_mesh
 from ltpml_jax.step_log import Steps, write_epoch
-from ltpml_jax.workdir import check_workdir, claim, named, saved_config
+from ltpml_jax.workdir import check_shared, check_workdir, claim, named, saved_config
 
 FROM_SCRATCH = (
     "WARNING: this backbone starts from random weights, on photographs; the recipe expects pretrained ones "
@@ -74,9 +74,11 @@ def train(config: Config, workdir: str | Path, method: Method | None = None) -> 
     run = processes.together(lambda: _prepare(config, workdir, method))
     same_everywhere(run)
     with contextlib.ExitStack() as stack, preemption.watched():
-        processes.together(lambda: _claim(stack, config, workdir) if processes.is_first() else None)
+        processes.together(lambda: stack.enter_context(sole_run(workdir)) if processes.is_first() else None)
+        processes.together(lambda: check_shared(workdir))
         with checkpoints.open_manager(workdir) as manager:
             state, iterator = resume(run, manager)
+            processes.together(lambda: claim(config, workdir) if processes.is_first() else None)
             announce(run)
             take_steps(run, manager, state, iterator)
             iterator.close()
@@ -105,11 +107,6 @@ def _prepare(config: Config, workdir: Path, method: Method | None) -> Experiment
     run = build_experiment(config, workdir, mesh, "named", method=method)
     watchdog.beat("loading data and network")
     return run
-
-
-def _claim(stack: contextlib.ExitStack, config: Config, workdir: Path) -> None:
-    stack.enter_context(sole_run(workdir))
-    claim(config, workdir)
 
 
 def same_everywhere(run: Experiment) -> None:

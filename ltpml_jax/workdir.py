@@ -1,8 +1,10 @@
 """The work directory's copy of the config: whose run it is, and what may differ when the run is resumed."""
 
+import contextlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,8 +14,9 @@ from ltpml_jax.config import default_config, fields, settings
 from ltpml_jax.data.locations import unwritable
 from ltpml_jax.errors import UserError
 from ltpml_jax.methods.settings import Config
-from ltpml_jax.runtime.files import write_atomic, writing
+from ltpml_jax.runtime.files import LOCK, write_atomic, writing
 
+PATIENCE = 10.0  # seconds until a network file system shows what another host wrote
 FILE = "config.json"
 
 
@@ -35,6 +38,20 @@ def claim(config: Config, workdir: Path) -> None:
     with writing(path):
         if not path.exists():
             write_atomic(path, config.to_json(indent=2, sort_keys=True) + "\n")
+
+
+def check_shared(workdir: Path) -> None:
+    """Raise UserError where the lock that process 0 holds on the work directory does not show here."""
+    until = time.monotonic() + PATIENCE
+    while not (workdir / LOCK).exists():
+        with contextlib.suppress(OSError):
+            os.listdir(workdir)  # makes a network file system read the folder anew
+        if time.monotonic() > until:
+            raise UserError(
+                f"The work directory {workdir} does not show here what process 0 writes there; give all processes the "
+                "same --workdir, on a file system that they share."
+            )
+        time.sleep(0.1)
 
 
 def check_workdir(config: Config, workdir: Path) -> None:

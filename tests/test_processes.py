@@ -172,6 +172,14 @@ def test_what_is_wrong_in_one_process_is_reported_once_and_ends_all(changes, sen
     assert not (tmp_path / "checkpoints").exists()
 
 
+def test_processes_with_other_work_directories_are_named_at_the_start(tmp_path):
+    done = runs.wait_all(runs.start_all([tiny(tmp_path / "one"), tiny(tmp_path / "two")], 2), seconds=100)
+    assert [one.returncode for one in done] == [2, 2], [one.stderr for one in done]
+    sentence = f"process 1 ({socket.gethostname()}): The work directory {tmp_path / 'two'} does not show here what"
+    assert runs.sentence(done[0]).startswith(sentence)
+    assert not (tmp_path / "one" / "config.json").exists()
+
+
 def test_a_second_run_of_two_processes_refuses(tmp_path):
     with files.sole_run(tmp_path):
         done = runs.wait_all(runs.start_all(tiny(tmp_path), 2), seconds=100)

@@ -201,6 +201,10 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"checkpoints/18 was saved with another config \(seed was 0, now 5\); put"):
         trainer.train(config, workdir)
     assert runs.lines(workdir) == runs.lines(runs.finished())  # nothing was cut off before that
+    path.unlink()
+    with pytest.raises(UserError, match="saved with another config"):
+        trainer.train(config, workdir)
+    assert not path.exists()  # so that the command of the run still resumes it
 
 
 def test_a_changed_config_is_not_taken_for_a_damaged_checkpoint(tmp_path):

@@ -15,10 +15,9 @@ from ltpml_jax.commands.preflight_checks import Check, Checks, Common
 from ltpml_jax.errors import UserError
 from ltpml_jax.methods.settings import Config
 from ltpml_jax.runtime import processes, watchdog
-from ltpml_jax.workdir import check_workdir
+from ltpml_jax.workdir import PATIENCE, check_workdir
 
 MARK = ".preflight-"
-PATIENCE = 10.0  # seconds until a network file system shows what another host wrote
 
 
 class Finding(NamedTuple):

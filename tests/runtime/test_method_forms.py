@@ -89,5 +89,5 @@ def test_what_is_wrong_is_named_before_a_step_is_recorded(method, sentence, tmp_
 
 
 def test_numbers_and_masks_are_metrics():
-    record = step_record(3, 0, {"a": np.float32(2), "b": np.ones((8,), bool)}, b"\x01")
+    record = step_record(3, 0, {"a": np.array(2.0), "b": np.ones((8,), bool)}, b"\x01")
     assert record == {"step": 3, "epoch": 0, "batch": "01", "a": 2.0, "b": "ff"}
