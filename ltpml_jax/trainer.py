@@ -93,17 +93,22 @@ def check_records(run: Experiment) -> None:
     metrics_log.check_whole(run.workdir, run.config.train.epochs * per_epoch, per_epoch)
 
 
-def _prepare(config: Config, workdir: Path, method: Method | None) -> Experiment:
-    validate(config)
+def check_named(config: Config) -> None:
+    """Raise UserError for texts and files of the config that are wrong, before data and network are made for them."""
     check_texts(config)
-    processes.check_joined()
-    mesh = make_mesh(choose_devices(config))
-    check_workdir(config, workdir)
     if config.model.pretrained:
         weights: str = config.model.pretrained
         check_weights(SHIPPED.get(weights) or weights, config.model.backbone)
     if config.model.start_from:
-        saved_config(Path(config.model.start_from))  # so that data and network are not made for a run that is not there
+        saved_config(Path(config.model.start_from))
+
+
+def _prepare(config: Config, workdir: Path, method: Method | None) -> Experiment:
+    validate(config)
+    processes.check_joined()
+    mesh = make_mesh(choose_devices(config))
+    check_workdir(config, workdir)
+    check_named(config)
     run = build_experiment(config, workdir, mesh, "named", method=method)
     watchdog.beat("loading data and network")
     return run

@@ -21,16 +21,14 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import ltpml_jax
-from ltpml_jax.config import build_method, fields
+from ltpml_jax.config import fields
 from ltpml_jax.data import augment, datasets
-from ltpml_jax.data.task import split_validation
 from ltpml_jax.errors import UserError
-from ltpml_jax.experiment import build_network, choose_devices
-from ltpml_jax.methods.priors import Prior
+from ltpml_jax.experiment import build_experiment, choose_devices
 from ltpml_jax.methods.settings import Config
-from ltpml_jax.optimizer import build_optimizer
 from ltpml_jax.runtime import checkpoints, processes
-from ltpml_jax.state import batch_sharding, init_state, make_mesh, padded
+from ltpml_jax.state import TrainState, batch_sharding, make_mesh
+from ltpml_jax.trainer import check_named
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 LABELS = 2**25  # of a split are compared; of a larger one every k-th row
@@ -49,7 +47,8 @@ class Checks:
     def __init__(self, config: Config, workdir: Path) -> None:
         """Checks nothing yet."""
         self.config, self.workdir = config, workdir
-        self.dataset: datasets.Dataset | None = None
+        self.good: set[str] = set()  # checks that `run` builds on
+        self.state: TrainState | None = None  # its shapes
 
     def host(self) -> str:
         """This process's host; UserError where the processes cannot even exchange that."""
@@ -93,6 +92,7 @@ class Checks:
         share = (
             f"a batch of {self.config.data.batch_size} is {self.config.data.batch_size // len(chosen)} images on each"
         )
+        self.good.add("devices")
         return f"{total} x {', '.join(kinds)}{each}{used}; {share}{_unused_gpu()}", found
 
     def collective(self) -> tuple[str, Common]:
@@ -121,18 +121,28 @@ class Checks:
                 found[f"number of {name} images"] = len(split.records)
                 found[f"sha256 of the {name} labels"] = _digest(split.labels)
         _decode_first(dataset, self.config)
-        self.dataset = dataset
+        self.good.add("data")
         counts = ", ".join(f"{len(split.records)} {name}" for name, split in splits.items() if split is not None)
         text = f"{dataset.name}: {counts} images of {len(dataset.class_names)} classes{_the_same()}"
         return f"{text}; the first image can be read", found
+
+    def run(self) -> tuple[str, Common]:
+        """Labels, network, optimiser and method fit together; no array of them is made."""
+        if self.good != {"devices", "data"}:
+            return "not checked before devices and data are good", {}
+        check_named(self.config)
+        made = build_experiment(self.config, self.workdir, make_mesh(choose_devices(self.config)), "none")
+        self.state, task = made.shapes, made.task
+        size = f"{len(task.train)} training images ({len(task.validation)} held out), {task.steps_per_epoch} steps"
+        return f"{self.config.method.name}: {size} an epoch{_the_same()}", {"sha256 of candidate sets": task.digest}
 
     def room(self) -> tuple[str, Common]:
         """The work directory's disk has room for the checkpoints."""
         folder = next(path for path in (self.workdir.absolute(), *self.workdir.absolute().parents) if path.is_dir())
         free = shutil.disk_usage(folder).free
-        if self.dataset is None:
-            return f"{free / 1e9:.1f} GB free; how large a checkpoint is depends on the data", {}
-        size = _checkpoint_bytes(self.config, self.dataset)
+        if self.state is None:
+            return f"{free / 1e9:.1f} GB free; how large a checkpoint is depends on the run", {}
+        size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(self.state))
         there = sum(path.name.isdigit() for path in self.workdir.glob(f"{checkpoints.FOLDER}/*"))
         coming = max(KEPT - there, 1)
         sizes = f"{free / 1e9:.1f} GB free for up to {_many(coming, 'checkpoint')} of {size / 1e6:.1f} MB"
@@ -185,20 +195,3 @@ def _decode_first(dataset: datasets.Dataset, config: Config) -> None:
         raise UserError(
             f"the first training image in {records.folder} cannot be read ({error}); restore or rebuild that folder."
         ) from error
-
-
-def _checkpoint_bytes(config: Config, dataset: datasets.Dataset) -> int:
-    """The size of a training state, of which nothing is made; 0 for a method that is not in the package."""
-    classes, optimizer, method = len(dataset.class_names), build_optimizer(config, 1), build_method(config)
-    if method is None:
-        return 0
-    size = len(split_validation(len(dataset.train.labels), config.data.validation, 0)[0])
-    prior = Prior(np.ones(classes), np.asarray(float(size)), state_count=np.ones((4, classes)))
-
-    def make(labels: jax.Array) -> Any:
-        _, trainable, rest = build_network(config, method, classes, prior, "random")
-        averaged = bool(config.optim.ema)
-        return init_state(trainable, rest, optimizer, method, labels, prior, config.seed, averaged)
-
-    shapes = jax.eval_shape(make, jax.ShapeDtypeStruct((padded(size), classes), jnp.int8))
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))

@@ -48,6 +48,7 @@ def run(config: Config, workdir: Path, limit: float) -> bool:
         lambda: _check("collective", made.collective),
         lambda: _check_workdir(config, workdir, patience),
         lambda: _check("data", made.data),
+        lambda: _check("run", made.run),
         lambda: _check("room", made.room),
     )
     return all([check() for check in checks])

@@ -13,14 +13,14 @@ import pytest
 
 from ltpml_jax.commands import preflight_checks, preflight_report
 from ltpml_jax.data import datasets
-from ltpml_jax.experiment import build_experiment
+from ltpml_jax.experiment import build_experiment, fresh_state
 from ltpml_jax.runtime import processes, watchdog
 from ltpml_jax.state import make_mesh
 from ltpml_jax.workdir import claim
 from tests.helpers import runs
 from tests.runtime.test_watchdog import free_port
 
-TITLES = ["processes", "versions", "config", "devices", "collective", "workdir", "data", "room"]
+TITLES = ["processes", "versions", "config", "devices", "collective", "workdir", "data", "run", "room"]
 HOST = socket.gethostname()
 
 
@@ -46,6 +46,7 @@ def test_a_good_machine_has_a_good_line_for_every_check_and_keeps_nothing(capsys
     assert "8 x cpu (cpu); a batch of 256 is 32 images on each" in found["devices"]
     assert re.search(r"a sum over 8 devices is right, and took \d+\.\d ms", found["collective"])
     assert "digits_mlt: 1200 training, 1000 test images of 20 classes; the first image can be read" in found["data"]
+    assert found["run"].startswith("ok ndlp: 1080 training images (120 held out), 9 steps an epoch")
 
 
 def test_a_folder_that_cannot_be_written_is_named_and_the_other_checks_are_made(capsys, tmp_path):
@@ -123,13 +124,32 @@ def test_a_full_disk_is_bad(capsys, tmp_path, monkeypatch):
     assert bad(found) == ["room"] and f"{tmp_path} has only 0.0 GB free for up to 4 checkpoints" in found["room"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"model__pretrained": "nofile.pth"}, "nofile.pth"),
+        ({"model__start_from": "nowhere"}, "There is no run in nowhere"),
+        ({"data__candidates": "nofile.safetensors"}, "nofile.safetensors"),
+        ({"data__batch_size": 1000000}, "make it smaller"),
+        ({"optim__multipliers": "x=1"}, "optim.multipliers"),
+        ({"optim__multipliers": "x"}, "optim.multipliers has 'x'; write"),
+        ({"method__name": "custom"}, "the method is not in this package"),
+        ({"data__fold": "1/1201", "data__validation": 0.0}, "data.fold"),
+    ],
+)
+def test_what_training_would_refuse_is_bad(changes, sentence, capsys, tmp_path):
+    _, found = checked(capsys, runs.config(**changes), tmp_path)
+    assert bad(found) == ["run"] and sentence in found["run"]
+    assert "how large a checkpoint is depends on the run" in found["room"]
+
+
 def test_the_size_of_a_checkpoint_is_that_of_the_state(tmp_path):
-    config = runs.config()
-    run = build_experiment(config, tmp_path, make_mesh(jax.devices()), "random")
-    leaves = jax.tree.leaves(run.shapes)
-    assert preflight_checks._checkpoint_bytes(config, run.task.dataset) == sum(
-        leaf.size * leaf.dtype.itemsize for leaf in leaves
-    )
+    made = preflight_checks.Checks(runs.config(), tmp_path)
+    made.good = {"devices", "data"}
+    made.run()
+    state = fresh_state(build_experiment(runs.config(), tmp_path, make_mesh(jax.devices()[:1]), "random"))
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    assert f"free for up to 4 checkpoints of {size / 1e6:.1f} MB" in made.room()[0]
 
 
 def test_unequal_numbers_of_devices_are_reported_without_an_exchange(capsys, tmp_path, monkeypatch):
@@ -145,7 +165,7 @@ def test_each_check_is_a_sign_of_life(tmp_path, monkeypatch):
     monkeypatch.setattr(watchdog, "beat", beats.append)
     preflight_report.run(runs.config(), tmp_path, 8)
     assert [beat.removeprefix("preflight: ").split()[0] for beat in dict.fromkeys(beats)] == [
-        "processes", "versions", "config", "devices", "collective", "workdir", "workdir", "data", "room",
+        "processes", "versions", "config", "devices", "collective", "workdir", "workdir", "data", "run", "room",
     ]  # fmt: skip
 
 
