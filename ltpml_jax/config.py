@@ -9,6 +9,7 @@ from typing import Annotated, Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from ltpml_jax.data.field_rules import check_together
 from ltpml_jax.errors import UserError, nearest
 from ltpml_jax.methods.all_methods import METHODS, SECTIONS
 from ltpml_jax.methods.base import Method, Plan
@@ -34,7 +35,7 @@ from ltpml_jax.methods.settings import (
 
 CUSTOM = "custom"  # method.name of a run whose method was handed to `train`
 COUNT, ANY_COUNT, SEED = between(1, 10**6), between(0, 10**6), between(0, 2**32 - 1)
-EPOCHS = Rule(lambda ends: [*ends] == sorted(ends) and all(0 < e <= 10**6 for e in ends), "ascending epochs above 0")
+EPOCHS = Rule(lambda ends: [*ends] == sorted({e for e in ends if 0 < e <= 10**6}), "ascending epochs above 0")
 
 
 class RunFields(NamedTuple):
@@ -161,7 +162,7 @@ class TrainFields(NamedTuple):
     devices: Annotated[int, ANY_COUNT, "how many devices of each process to use; 0 for all", FREE] = 0
     one_jit: Annotated[bool, SWITCH, "compile all passes as one program (off: two; less memory at a time)"] = True
     checkpoint_every: Annotated[
-        int, at_least(0), "steps between checkpoints, beside those at epoch ends; 0 for none", FREE
+        int, ANY_COUNT, "steps between checkpoints, beside those at epoch ends; 0 for none", FREE
     ] = 0  # fmt: skip
     max_skipped: Annotated[
         int, COUNT, "steps in a row whose loss is not finite, and which are not applied, until it stops", FREE
@@ -226,19 +227,7 @@ def validate(config: Config) -> None:
     """Raise UserError for the first value that cannot work; nothing has been compiled or written by then."""
     check_names(fields(config), default_config())
     check_values(config)
-    fold, share = config.data.fold, config.data.validation
-    if fold and share:
-        raise UserError(f"config.data.fold is {fold!r} and config.data.validation {share:g}; set one to '' or 0.")
-    if config.data.min_crop > config.data.max_crop:
-        raise UserError(f"config.data.min_crop is {config.data.min_crop:g}; set it to at most max_crop.")
-    if config.data.candidates and config.data.noise != "partial":
-        raise UserError(
-            f"config.data.noise is {config.data.noise!r}, but the labels are those of {config.data.candidates} "
-            "(config.data.candidates); leave one of the two out."
-        )
-    if config.data.noise in ("missing", "single") and config.data.unknown == "candidate":
-        what = f"with config.data.noise={config.data.noise} nearly every label would be a candidate"
-        raise UserError(f"config.data.unknown is 'candidate'; set it to 'unknown' or 'negative', as {what}.")
+    check_together(config.data)
     try:
         build_method(config)
     except ValueError as error:  # what a method's settings ask of each other and of the run

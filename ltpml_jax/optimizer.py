@@ -65,7 +65,13 @@ def drop_periods(config: Config) -> dict[str, float]:
 
 
 def check_texts(config: Config) -> None:
-    """Raise UserError for multipliers and periods that cannot be read, before there are parameters."""
+    """Raise UserError for multipliers and drops that cannot be read or have no use, before there are parameters."""
+    optim = config.optim
+    if optim.drop_epochs and optim.schedule != "step":
+        raise UserError(
+            f"config.optim.drop_epochs is {tuple(optim.drop_epochs)}, but config.optim.schedule is {optim.schedule!r}; "
+            "set the schedule to step, or drop_epochs to ()."
+        )
     multipliers(config.optim.multipliers)
     drop_periods(config)
 
@@ -95,6 +101,8 @@ def _by_path(text: str, field: str, wanted: str, holds: Callable[[float], bool])
     found = {}
     for part in text.split(",") if text else ():
         path, _, number = part.partition("=")
+        if path.strip() in found:
+            raise UserError(f"config.optim.{field} names {path.strip()!r} twice; name it once.")
         try:
             found[path.strip()] = float(number)
         except ValueError:

@@ -17,6 +17,7 @@ from ltpml_jax.config import CUSTOM, fields, validate
 from ltpml_jax.data import loader
 from ltpml_jax.data.digits_mlt import EMBEDDED
 from ltpml_jax.data.feed import AHEAD
+from ltpml_jax.data.field_rules import check_used
 from ltpml_jax.data.task import origin
 from ltpml_jax.errors import SharedError
 from ltpml_jax.evaluation import model_file
@@ -94,7 +95,11 @@ def check_records(run: Experiment) -> None:
 
 
 def check_named(config: Config) -> None:
-    """Raise UserError for texts and files of the config that are wrong, before data and network are made for them."""
+    """Raise UserError for fields of the config that its others do not use, and for texts and files that are wrong.
+
+    So that data and network are not made for them.
+    """
+    check_used(config.data)
     check_texts(config)
     if config.model.pretrained:
         weights: str = config.model.pretrained

@@ -102,11 +102,14 @@ WRONG = {
 }
 
 
-TOO_LARGE = {
+TOO_LARGE: dict[str, object] = {
     "seed": 2**70,
     "data.image_size": 10**6,
     "train.epochs": 10**18,
     "optim.drop_epochs": (1e9,),
+    "train.checkpoint_every": 10**20,
+    "ndlp.alpha": (0, 10**400),
+    "data.crop_ratio": (0.5, float("inf")),
     "splc.first_epoch": 3 * 10**9,
     "pasl.top_k": 3 * 10**9,
     "cls.ramp_epochs": 3 * 10**9,
@@ -115,7 +118,7 @@ TOO_LARGE = {
 }
 
 
-@pytest.mark.parametrize("name,value", [*WRONG.items(), *TOO_LARGE.items()])
+@pytest.mark.parametrize("name,value", [*WRONG.items(), *TOO_LARGE.items()], ids=[*WRONG, *TOO_LARGE])
 def test_a_value_that_cannot_work_is_refused_by_name(name, value):
     config = digits_mlt.get_config()
     config.update_from_flattened_dict({name: value})

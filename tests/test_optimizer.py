@@ -6,7 +6,7 @@ import pytest
 
 from ltpml_jax.config import default_config
 from ltpml_jax.errors import UserError
-from ltpml_jax.optimizer import build_optimizer, check_paths, drop_periods, multipliers, rate_schedule
+from ltpml_jax.optimizer import build_optimizer, check_paths, check_texts, drop_periods, multipliers, rate_schedule
 
 PARAMS = {"backbone": {"layer1": jnp.array([1.0, -2.0])}, "head": jnp.array([0.5])}
 GRADS = {"backbone": {"layer1": jnp.array([0.3, 0.1])}, "head": jnp.array([-0.4])}
@@ -64,6 +64,17 @@ def test_multipliers_slow_what_lies_under_their_path():
 def test_multipliers_that_cannot_be_read_are_refused(text):
     with pytest.raises(UserError, match="config.optim.multipliers has .*; write PATH=FACTOR"):
         multipliers(text)
+
+
+def test_a_path_is_named_once():
+    with pytest.raises(UserError, match="config.optim.multipliers names 'backbone' twice; name it once"):
+        multipliers("backbone=0.1, backbone=0.2")
+
+
+def test_drops_of_another_schedule_are_refused():
+    check_texts(config(schedule="step", drop_epochs=(1.0, 2.0)))
+    with pytest.raises(UserError, match=r"drop_epochs is \(1.0, 2.0\), but config.optim.schedule is 'cosine'; set the"):
+        check_texts(config(schedule="cosine", drop_epochs=(1.0, 2.0)))
 
 
 def test_a_multiplier_of_no_parameter_is_refused():

@@ -92,6 +92,7 @@ def _run(base: dict[str, str], fields: dict[str, str], short: dict[str, str], ou
     """One run, whose config is checked; UserError where it cannot be."""
     from ltpml_jax.config import fields as all_fields
     from ltpml_jax.config import validate
+    from ltpml_jax.data.field_rules import check_used
     from ltpml_jax.optimizer import check_texts
     from ltpml_jax.workdir import FILE, differences, saved_config
 
@@ -101,6 +102,7 @@ def _run(base: dict[str, str], fields: dict[str, str], short: dict[str, str], ou
     words = [f"{flag}={text}" for flag, text in given.items()]
     config = cli.parse("train", train.COMMAND, [*words, "--workdir=."]).config
     validate(config)
+    check_used(config.data)
     check_texts(config)
     known = all_fields(config) | {ARGUMENT: fields.get(ARGUMENT)}
     found = {field: known[field] for field in fields}

@@ -6,8 +6,8 @@ A section of the config is such a NamedTuple. Methods declare their own beside t
 and reads defaults, rules and meanings from both.
 """
 
-import math
 import re
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias, get_type_hints
 
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeAlias, get_type_hints
 # that a config can hold; Any says the same and keeps the core importable without ml_collections.
 Config: TypeAlias = Any
 Range: TypeAlias = tuple[float, float]
+LARGEST = sys.float_info.max
 FREE = "may change when a run is resumed"  # the last word of an annotation: the result does not depend on the field
 
 
@@ -47,12 +48,12 @@ def declared(section: Any) -> Mapping[str, Setting]:
 
 def above(low: float) -> Rule:
     """A finite number above `low`."""
-    return Rule(lambda value: low < value < math.inf, f"a number above {low:g}")
+    return Rule(lambda value: low < value <= LARGEST, f"a number above {low:g}")
 
 
 def at_least(low: float) -> Rule:
     """A finite number that is `low` or more."""
-    return Rule(lambda value: low <= value < math.inf, f"a number of {low:g} or more")
+    return Rule(lambda value: low <= value <= LARGEST, f"a number of {low:g} or more")
 
 
 def between(low: float, high: float) -> Rule:
@@ -65,10 +66,12 @@ def one_of(*choices: str) -> Rule:
     return Rule(lambda value: value in choices, f"one of {', '.join(choices)}", choices)
 
 
-def low_high(low: float = 0.0, high: float = math.inf) -> Rule:
-    """A pair (first, second), first <= second, both in [low, high] and finite."""
-    wanted = f"a range (low, high) within [{low:g}, {high:g}]"
-    return Rule(lambda pair: len(pair) == 2 and low <= pair[0] <= pair[1] <= high and pair[1] < math.inf, wanted)
+def low_high(low: float = 0.0, high: float = LARGEST) -> Rule:
+    """A pair (first, second), first <= second, both in [low, high]."""
+    wanted = (
+        f"a range (low, high) within [{low:g}, {high:g}]" if high < LARGEST else f"a range (low, high) from {low:g} on"
+    )
+    return Rule(lambda pair: len(pair) == 2 and low <= pair[0] <= pair[1] <= high, wanted)
 
 
 def _is_fold(text: str) -> bool:
@@ -77,7 +80,7 @@ def _is_fold(text: str) -> bool:
     return not text or bool(sizes and 1 <= sizes[0] <= sizes[1] and sizes[1] >= 2)
 
 
-FINITE = Rule(math.isfinite, "a finite number")
+FINITE = Rule(lambda value: abs(value) <= LARGEST, "a finite number")
 SHARE = between(0, 1)
 BELOW_ONE = Rule(lambda value: 0 <= value < 1, "a number in [0, 1)")
 POSITIVE_SHARE = Rule(lambda value: 0 < value <= 1, "a number above 0 and up to 1")

@@ -120,6 +120,7 @@ WRONG = [
         "config.optim.multipliers has 'backbone=abc'; write PATH=FACTOR",
     ),
     (["--grid", "optim.drop_every=head=2;neck=1"], "drop_every is 'head=2', but config.optim.schedule is 'constant'"),
+    (["--grid", "data.missing_rate=0,0.4"], "missing_rate is 0.4, but config.data.noise=partial does not use it"),
     (["--grid", "data.fold=1/3"], "config.data.fold is '1/3' and config.data.validation 0.1; set one"),
 ]
 
