@@ -4,6 +4,7 @@ import contextlib
 import io
 import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from ltpml_jax.data.digits_mlt import EMBEDDED
 from ltpml_jax.data.feed import AHEAD
 from ltpml_jax.data.field_rules import check_used
 from ltpml_jax.data.task import origin
-from ltpml_jax.errors import SharedError
+from ltpml_jax.errors import SharedError, UserError
 from ltpml_jax.evaluation import model_file
 from ltpml_jax.evaluation.metrics import Scores
 from ltpml_jax.evaluation.outcome import conclude
@@ -74,7 +75,7 @@ def train(config: Config, workdir: str | Path, method: Method | None = None) -> 
         config.method.name = CUSTOM
     run = processes.together(lambda: _prepare(config, workdir, method))
     same_everywhere(run)
-    with contextlib.ExitStack() as stack, preemption.watched():
+    with contextlib.ExitStack() as stack, preemption.watched(), enough_memory():
         processes.together(lambda: stack.enter_context(sole_run(workdir)) if processes.is_first() else None)
         processes.together(lambda: check_shared(workdir))
         with checkpoints.open_manager(workdir) as manager:
@@ -86,6 +87,21 @@ def train(config: Config, workdir: str | Path, method: Method | None = None) -> 
             scores = conclude(run, manager)
     processes.together(lambda: check_records(run) if processes.is_first() else None)
     return scores
+
+
+@contextlib.contextmanager
+def enough_memory() -> Iterator[None]:
+    """A block in which a device that has too little memory is a UserError; what was saved stays."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        if "RESOURCE_EXHAUSTED" not in reason:
+            raise
+        raise UserError(
+            f"A device has too little memory ({reason}). Lower config.data.batch_size, config.data.image_size or "
+            "config.eval.batch_size, or set config.model.dtype to bfloat16, or config.train.one_jit to False."
+        ) from None
 
 
 def check_records(run: Experiment) -> None:

@@ -174,6 +174,15 @@ def test_parameters_that_break_in_the_last_step_of_an_epoch_end_it_too(tmp_path)
         runs.tiny_run(tmp_path, **one, optim__learning_rate=3e38)
 
 
+def test_a_device_without_enough_memory_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "loop", lambda *_: jnp.zeros(2**48).block_until_ready())
+    with pytest.raises(UserError, match=r"too little memory \(RESOURCE_EXHAUSTED: .*Lower config.data.batch_size, "):
+        runs.tiny_run(tmp_path, **PLAIN)
+    monkeypatch.setattr(trainer, "loop", lambda *_: jax.pure_callback(lambda: 1 / 0, jnp.zeros(())))
+    with pytest.raises(jax.errors.JaxRuntimeError, match="ZeroDivisionError"):
+        runs.tiny_run(tmp_path, **PLAIN)
+
+
 @pytest.mark.parametrize(
     "changes,message",
     [
