@@ -5,6 +5,7 @@ Callers need not ask whether there are several: one process exchanges with itsel
 
 import logging
 import os
+import re
 import socket
 from collections.abc import Callable
 from typing import TypeVar
@@ -27,8 +28,9 @@ def join(multihost: bool, limit: float, silence: float) -> None:
     limit: seconds until the others must have come, 0 for none; silence: after how many, later on, a silent process
     counts as dead. Raises UserError where they cannot be joined. Call it before anything else of JAX.
     """
-    by_hand = _by_hand() if _BY_HAND[0] in os.environ else None
     in_slurm = all(name in os.environ for name in _SLURM) and os.environ["SLURM_NTASKS"] != "1"
+    several = not in_slurm and not multihost and os.environ.get(_BY_HAND[1], "1") != "1"  # the address was forgotten
+    by_hand = _by_hand() if several or _BY_HAND[0] in os.environ else None
     if by_hand is None and not in_slurm and not multihost:
         return
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM from us
@@ -39,7 +41,8 @@ def join(multihost: bool, limit: float, silence: float) -> None:
         )
     except Exception as error:  # ValueError, RuntimeError, and what sockets and schedulers raise
         raise UserError(
-            f"The processes of the run cannot be joined ({error}); see launch/ for what starts them."
+            f"The processes of the run cannot be joined ({error}); see launch/ for what starts them, and give another "
+            "port where another program may use that one."
         ) from error
     watchdog.beat("joining the other processes")
     if not is_first():
@@ -47,6 +50,11 @@ def join(multihost: bool, limit: float, silence: float) -> None:
 
 
 def _by_hand() -> dict:
+    address = os.environ.get(_BY_HAND[0], "")
+    if not re.fullmatch(r"[^\s:]\S*:\d+", address):
+        raise UserError(
+            f"{_BY_HAND[0]} is {address!r}, with several processes named by hand; set it to HOST:PORT of the first."
+        )
     try:
         count, number = (int(os.environ[name]) for name in _BY_HAND[1:])
     except (KeyError, ValueError):
@@ -54,7 +62,7 @@ def _by_hand() -> dict:
             f"{_BY_HAND[0]} is set, so {_BY_HAND[1]} and {_BY_HAND[2]} must be whole numbers; set them too."
         ) from None
     return {
-        "coordinator_address": os.environ[_BY_HAND[0]],
+        "coordinator_address": address,
         "num_processes": count,
         "process_id": number,
         "cluster_detection_method": "deactivate",

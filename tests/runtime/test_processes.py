@@ -40,6 +40,16 @@ def test_an_address_without_numbers_is_refused(monkeypatch, variables):
         processes.join(False, limit=1, silence=10)
 
 
+@pytest.mark.parametrize("address", [None, "", "localhost", "localhost:", ":8476"])
+def test_numbers_without_an_address_are_refused(monkeypatch, address):
+    """Each process would be a run by itself otherwise."""
+    for name, value in zip(NAMES, (address, "2", "1"), strict=False):
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=f"JAX_COORDINATOR_ADDRESS is '{address or ''}', .*set it to HOST:PORT"):
+        processes.join(False, limit=1, silence=10)
+
+
 def test_one_process_joins_no_other_and_speaks_for_itself():
     processes.join(False, limit=1, silence=10)
     processes.check_joined()
