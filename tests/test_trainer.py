@@ -216,6 +216,15 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     assert not path.exists()  # so that the command of the run still resumes it
 
 
+def test_a_checkpoint_under_the_name_of_another_step_is_set_aside(tmp_path, caplog):
+    """That of step 18, copied as if training had come to step 500."""
+    workdir = Path(shutil.copytree(runs.eight_devices(), tmp_path / "copy"))
+    shutil.copytree(workdir / "checkpoints" / "18", workdir / "checkpoints" / "500")
+    runs.tiny_run(workdir, train__checkpoint_every=4)
+    assert "checkpoints/500 cannot be read as a state of this run (it holds step 18)" in caplog.text
+    assert results(workdir) == results(runs.eight_devices())
+
+
 def test_a_changed_config_is_not_taken_for_a_damaged_checkpoint(tmp_path):
     workdir = runs.copy_of_finished(tmp_path)
     path = workdir / "config.json"

@@ -192,7 +192,10 @@ def restore(
         one = SingleDeviceSharding(jax.devices()[0])
         shardings = jax.tree.map(lambda _: one, shapes)
     wanted = jax.tree.map(_laid_out, shapes, shardings)
-    return _restore(manager, step, ocp.args.StandardRestore(wanted), check)  # type: ignore[call-arg]
+    restored = _restore(manager, step, ocp.args.StandardRestore(wanted), check)  # type: ignore[call-arg]
+    if int(restored.state.step) != step:  # a folder that was copied or renamed
+        raise _damaged(manager, step, f"it holds step {int(restored.state.step)}")
+    return restored
 
 
 def restore_parts(
