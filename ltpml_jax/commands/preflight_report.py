@@ -15,6 +15,7 @@ from ltpml_jax.commands.preflight_checks import Check, Checks, Common
 from ltpml_jax.errors import UserError
 from ltpml_jax.methods.settings import Config
 from ltpml_jax.runtime import processes, watchdog
+from ltpml_jax.runtime.files import writing
 from ltpml_jax.workdir import PATIENCE, check_workdir
 
 MARK = ".preflight-"
@@ -119,7 +120,8 @@ def _check_workdir(config: Config, workdir: Path, patience: float) -> bool:
 def _write(config: Config, workdir: Path, mark: Path) -> tuple[str, Common]:
     check_workdir(config, workdir)
     token = os.urandom(8).hex()
-    mark.write_text(token, encoding="utf-8")
+    with writing(f"The work directory {workdir}"):
+        mark.write_text(token, encoding="utf-8")
     return "", {"mark": token}
 
 

@@ -103,8 +103,14 @@ def _prior(config: Config, lists: LabelRows, served: LabelRows) -> priors.Prior:
 
 
 def _labelled(labels: LabelRows) -> np.ndarray:
-    """Rows int64 [n] of the images with a positive or a candidate."""
-    return np.concatenate([start + np.flatnonzero(listed(block).any(1)) for start, block in labels.blocks()])
+    """Rows int64 [n] of the images with a positive or a candidate; UserError where there is none."""
+    rows = np.concatenate([start + np.flatnonzero(listed(block).any(1)) for start, block in labels.blocks()])
+    if not len(rows):
+        raise UserError(
+            "config.data.drop_empty leaves no training image, as none has a positive or candidate left; set it to "
+            "False, or config.data.missing_rate lower."
+        )
+    return rows
 
 
 def split_validation(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -114,10 +120,10 @@ def split_validation(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np
         UserError: the fraction is outside [0, 1) or leaves no training sample.
     """
     if not 0.0 <= fraction < 1.0:
-        raise UserError(f"the validation fraction is {fraction}; set it to at least 0 and below 1.")
+        raise UserError(f"config.data.validation is {fraction}; set it to at least 0 and below 1.")
     held_out = round(n * fraction)
     if held_out == n:
-        raise UserError(f"a validation fraction of {fraction} leaves none of {n} training images; lower it.")
+        raise UserError(f"config.data.validation={fraction:g} leaves none of {n} training images; lower it.")
     order = np.argsort(streams.raw(n, seed, streams.Purpose.VALIDATION), kind="stable")
     return np.sort(order[held_out:]), np.sort(order[:held_out])
 

@@ -56,6 +56,16 @@ def test_a_folder_that_cannot_be_written_is_named_and_the_other_checks_are_made(
     assert f"process 0 ({HOST}): The work directory {tmp_path}/file/run cannot be written" in found["workdir"]
 
 
+def test_a_work_directory_without_room_for_a_file_is_named(capsys, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(preflight_report.Path, "write_text", full)
+    _, found = checked(capsys, runs.config(), tmp_path)
+    assert bad(found) == ["workdir"]
+    assert f"The work directory {tmp_path} cannot be written (No space left on device); make room" in found["workdir"]
+
+
 def test_the_folder_of_another_config_is_bad(capsys, tmp_path):
     claim(runs.config(), tmp_path)
     _, found = checked(capsys, runs.config(seed=1), tmp_path)

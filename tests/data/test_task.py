@@ -167,7 +167,7 @@ def test_split_validation_of_nothing_and_of_everything():
     assert len(held) == 0
     np.testing.assert_array_equal(train, np.arange(10))
     for fraction in (-0.1, 1.0, math.nan, 0.99):
-        with pytest.raises(UserError, match="validation fraction"):
+        with pytest.raises(UserError, match="config.data.validation"):
             split_validation(10, fraction, seed=0)
 
 
@@ -206,6 +206,12 @@ def test_labels_are_corrupted_as_the_config_says(noise):
     kept = np.flatnonzero(listed(want).any(1))
     np.testing.assert_array_equal(make(**common | rates[noise], data__drop_empty=True).train, kept)
     assert (len(kept) < len(want)) == (noise == "missing")
+
+
+def test_no_image_with_a_label_left_is_named():
+    changes = {"data__noise": "missing", "data__missing_rate": 0.99999, "data__unknown": "unknown"}
+    with pytest.raises(UserError, match="config.data.drop_empty leaves no training image"):
+        make(**changes, data__drop_empty=True, data__partial_rate=0.0)
 
 
 @pytest.mark.parametrize(("images", "folds"), [(101, 3), (5, 5), (1200, 10)])
