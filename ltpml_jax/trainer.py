@@ -45,7 +45,7 @@ from ltpml_jax.runtime.metrics_log import MetricsLog
 from ltpml_jax.runtime.progress import Progress
 from ltpml_jax.state import TrainState, make_mesh
 from ltpml_jax.step_log import Steps, write_epoch
-from ltpml_jax.workdir import check_shared, check_workdir, claim, named, saved_config
+from ltpml_jax.workdir import as_path, check_shared, check_workdir, claim, saved_config
 
 FROM_SCRATCH = (
     "WARNING: this backbone starts from random weights, on photographs; the recipe expects pretrained ones "
@@ -69,7 +69,7 @@ def train(config: Config, workdir: str | Path, method: Method | None = None) -> 
     foreign directory, a loss that is not finite, ...; lost lines of metrics.jsonl after the end), and PreemptedError
     where SIGTERM stopped it; the same call resumes it then.
     """
-    workdir = named(workdir)
+    workdir = as_path(workdir)
     if method is not None:
         config = config.copy_and_resolve_references()
         config.method.name = CUSTOM
@@ -110,7 +110,7 @@ def check_records(run: Experiment) -> None:
     metrics_log.check_whole(run.workdir, run.config.train.epochs * per_epoch, per_epoch)
 
 
-def check_named(config: Config) -> None:
+def check_before_data(config: Config) -> None:
     """Raise UserError for fields of the config that its others do not use, and for texts and files that are wrong.
 
     So that data and network are not made for them.
@@ -129,7 +129,7 @@ def _prepare(config: Config, workdir: Path, method: Method | None) -> Experiment
     processes.check_joined()
     mesh = make_mesh(choose_devices(config))
     check_workdir(config, workdir)
-    check_named(config)
+    check_before_data(config)
     run = build_experiment(config, workdir, mesh, "named", method=method)
     watchdog.beat("loading data and network")
     return run

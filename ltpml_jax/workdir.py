@@ -20,7 +20,7 @@ PATIENCE = 10.0  # seconds until a network file system shows what another host w
 FILE = "config.json"
 
 
-def named(workdir: str | Path) -> Path:
+def as_path(workdir: str | Path) -> Path:
     """The path of a work directory that a program names, the home for ~; UserError for what is no path."""
     text = os.fspath(workdir) if isinstance(workdir, str | os.PathLike) else ""
     if not text or text.partition("/")[0].endswith(":"):  # a Path has made one slash of the two of a URL

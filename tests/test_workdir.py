@@ -10,7 +10,7 @@ import ltpml_jax
 from configs import digits_mlt
 from ltpml_jax.config import default_config, fields, settings, validate
 from ltpml_jax.errors import UserError
-from ltpml_jax.workdir import check_workdir, claim, differences, join_names, named, saved_config
+from ltpml_jax.workdir import as_path, check_workdir, claim, differences, join_names, saved_config
 
 
 def test_a_config_comes_back_from_its_folder(tmp_path):
@@ -47,7 +47,7 @@ def test_what_is_no_path_is_no_work_directory(given):
 
 def test_a_work_directory_may_be_named_from_the_home(monkeypatch):
     monkeypatch.setenv("HOME", "/home/someone")
-    assert named("~/runs/a") == Path("/home/someone/runs/a") and named(Path("runs")) == Path("runs")
+    assert as_path("~/runs/a") == Path("/home/someone/runs/a") and as_path(Path("runs")) == Path("runs")
 
 
 def test_claiming_again_changes_nothing(tmp_path):

@@ -28,7 +28,7 @@ from ltpml_jax.experiment import build_experiment, choose_devices
 from ltpml_jax.methods.settings import Config
 from ltpml_jax.runtime import checkpoints, processes
 from ltpml_jax.state import TrainState, batch_sharding, make_mesh
-from ltpml_jax.trainer import check_named
+from ltpml_jax.trainer import check_before_data
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 LABELS = 2**25  # of a split are compared; of a larger one every k-th row
@@ -130,7 +130,7 @@ class Checks:
         """Labels, network, optimiser and method fit together; no array of them is made."""
         if self.good != {"devices", "data"}:
             return "not checked before devices and data are good", {}
-        check_named(self.config)
+        check_before_data(self.config)
         made = build_experiment(self.config, self.workdir, make_mesh(choose_devices(self.config)), "none")
         self.state, task = made.shapes, made.task
         size = f"{len(task.train)} training images ({len(task.validation)} held out), {task.steps_per_epoch} steps"

@@ -31,7 +31,7 @@ from ltpml_jax.methods.settings import Config
 from ltpml_jax.runtime import checkpoints
 from ltpml_jax.runtime.files import check_regular
 from ltpml_jax.state import TrainState, make_mesh
-from ltpml_jax.workdir import named, saved_config
+from ltpml_jax.workdir import as_path, saved_config
 
 Image = str | Path | np.ndarray
 
@@ -149,7 +149,7 @@ def open_run(
     Raises:
         UserError: there is no run, or no such checkpoint.
     """
-    workdir = named(workdir)
+    workdir = as_path(workdir)
     config = saved_config(workdir)
     if data_dir:
         config.data.dir = data_dir
