@@ -56,22 +56,24 @@ def drop_periods(config: Config) -> dict[str, float]:
     optim = config.optim
     wanted = "PATH=EPOCHS with a whole number of epochs, 1 or more, as in head=12,attention=18."
     found = _by_path(optim.drop_every, "drop_every", wanted, lambda epochs: epochs >= 1 and epochs == int(epochs))
-    if found and optim.schedule != "step":
-        raise UserError(
-            f"config.optim.drop_every is {optim.drop_every!r}, but config.optim.schedule is {optim.schedule!r}; "
-            'set the schedule to step, or drop_every to "".'
-        )
+    if found:
+        _check_schedule(optim, "drop_every", '""')
     return found
+
+
+def _check_schedule(optim: Config, field: str, nothing: str) -> None:
+    """Raise UserError where the schedule has no drops, so that the field, which is set, should be `nothing`."""
+    if optim.schedule != "step":
+        raise UserError(
+            f"config.optim.{field} is {optim[field]!r}, but config.optim.schedule is {optim.schedule!r}; "
+            f"set the schedule to step, or {field} to {nothing}."
+        )
 
 
 def check_texts(config: Config) -> None:
     """Raise UserError for multipliers and drops that cannot be read or have no use, before there are parameters."""
-    optim = config.optim
-    if optim.drop_epochs and optim.schedule != "step":
-        raise UserError(
-            f"config.optim.drop_epochs is {tuple(optim.drop_epochs)}, but config.optim.schedule is {optim.schedule!r}; "
-            "set the schedule to step, or drop_epochs to ()."
-        )
+    if config.optim.drop_epochs:
+        _check_schedule(config.optim, "drop_epochs", "()")
     multipliers(config.optim.multipliers)
     drop_periods(config)
 

@@ -5,7 +5,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -42,15 +42,21 @@ def claim(config: Config, workdir: Path) -> None:
 
 def check_shared(workdir: Path) -> None:
     """Raise UserError where the lock that process 0 holds on the work directory does not show here."""
-    until = time.monotonic() + PATIENCE
-    while not (workdir / LOCK).exists():
+    if not shows(workdir, lambda: (workdir / LOCK).exists(), PATIENCE):
+        raise UserError(
+            f"The work directory {workdir} does not show here what process 0 writes there; give all processes the "
+            "same --workdir, on a file system that they share."
+        )
+
+
+def shows(folder: Path, there: Callable[[], bool], patience: float) -> bool:
+    """Whether what others write to a folder is there, or comes within `patience` seconds."""
+    until = time.monotonic() + patience
+    while True:
         with contextlib.suppress(OSError):
-            os.listdir(workdir)  # makes a network file system read the folder anew
-        if time.monotonic() > until:
-            raise UserError(
-                f"The work directory {workdir} does not show here what process 0 writes there; give all processes the "
-                "same --workdir, on a file system that they share."
-            )
+            os.listdir(folder)  # makes a network file system read the folder anew
+        if there() or time.monotonic() > until:
+            return there()
         time.sleep(0.1)
 
 

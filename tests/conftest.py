@@ -17,7 +17,7 @@ session.scratch()  # before the workers start, so that they share it
 
 @pytest.fixture
 def least_optimised():
-    """As `session.least_optimised`, for all tests of a file."""
+    """`session.least_optimised`, for the tests that name it."""
     with session.least_optimised():
         yield
 

@@ -16,7 +16,7 @@ from ltpml_jax.errors import UserError
 from ltpml_jax.methods.settings import Config
 from ltpml_jax.runtime import processes, watchdog
 from ltpml_jax.runtime.files import writing
-from ltpml_jax.workdir import PATIENCE, check_workdir
+from ltpml_jax.workdir import PATIENCE, check_workdir, shows
 
 MARK = ".preflight-"
 
@@ -127,14 +127,12 @@ def _write(config: Config, workdir: Path, mark: Path) -> tuple[str, Common]:
 
 def _seen(workdir: Path, marks: dict[int, Any], patience: float) -> list[int]:
     """The processes whose marks can be read here, after waiting for those that cannot."""
-    until = time.monotonic() + patience
-    while True:
-        with contextlib.suppress(OSError):
-            os.listdir(workdir)  # makes a network file system read the folder anew
-        seen = [number for number, mark in marks.items() if _text(workdir / f"{MARK}{number}") == mark]
-        if len(seen) == len(marks) or time.monotonic() > until:
-            return seen
-        time.sleep(0.1)
+
+    def seen() -> list[int]:
+        return [number for number, mark in marks.items() if _text(workdir / f"{MARK}{number}") == mark]
+
+    shows(workdir, lambda: len(seen()) == len(marks), patience)
+    return seen()
 
 
 def _text(path: Path) -> str:

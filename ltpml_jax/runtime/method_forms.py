@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
 from ltpml_jax.errors import UserError
 from ltpml_jax.methods.base import Context, Method, Pass
@@ -77,5 +78,4 @@ def _named(tree: Any) -> list[tuple[str, Any]]:
 
 def _text(array: Any) -> str:
     """Shape and dtype, of anything that becomes an array."""
-    shaped = jax.eval_shape(lambda: jax.numpy.asarray(array)) if not hasattr(array, "dtype") else array
-    return f"{shaped.dtype}{list(shaped.shape)}"
+    return f"{jax.numpy.result_type(array)}{list(np.shape(array))}"
