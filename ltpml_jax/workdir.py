@@ -65,7 +65,7 @@ def check_workdir(config: Config, workdir: Path) -> None:
     if unwritable(str(workdir)):
         raise UserError(f"The work directory {str(workdir)!r} has a name that is not UTF-8; give another --workdir.")
     odd = next((letter for letter in "[*?" if letter in str(workdir.resolve())), "")
-    if odd:  # Orbax looks for the parts of a checkpoint by a pattern, finds none, and saves what cannot be read
+    if odd:  # to Orbax this path is a pattern: with [ it finds no part of a checkpoint, with others perhaps too many
         raise UserError(f"The work directory {workdir.resolve()} has a {odd!r} in its path; give another --workdir.")
     with writing(f"The work directory {workdir}", "give another --workdir"):
         workdir.mkdir(parents=True, exist_ok=True)
