@@ -50,7 +50,7 @@ def run(devices: int, one_jit: bool) -> tuple[state.TrainState, dict[str, np.nda
     history: list[step.Metrics] = []
     for number in range(32):
         at, metrics = compiled(devices, one_jit)(at, jax.device_put(batch(number), by_batch))
-        history.append(metrics)
+        history.append(jax.block_until_ready(metrics))  # XLA:CPU aborts where too many programs wait for one another
     return jax.device_get(at), {name: np.stack([m[name] for m in history]) for name in history[0]}
 
 
