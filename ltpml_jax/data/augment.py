@@ -25,7 +25,9 @@ _REDUCED = {
 
 # Images are read by several threads already. OpenCV's own, beside them, cost more in switching than they save.
 cv2.setNumThreads(0)
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what cannot be read is one sentence of ours
+# What cannot be read is one sentence of ours: no line of OpenCV's (4, and 5) beside it.
+_set_log_level: Callable[[int], object] = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
+_set_log_level(0)
 
 
 class Box(NamedTuple):
