@@ -4,6 +4,7 @@ import gc
 import os
 import subprocess
 
+import numpy.testing  # noqa: F401  (starts a process in NumPy 2.1, here before tests may not)
 import pytest
 
 from tests.helpers import session

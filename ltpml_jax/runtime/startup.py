@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -53,6 +54,7 @@ def begin() -> None:
     What is imported and traced stays. To look through it every 700 objects, as Python does unless it is asked not to,
     is a twentieth of the time to the first step.
     """
+    warnings.filterwarnings("ignore", "Protobuf gencode version")  # of grain's messages, with protobuf 6
     signal.signal(signal.SIGINT, preemption.end_at_once)
     usual = gc.get_threshold()
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,17 @@ def test_characters_that_the_terminal_lacks_are_printed_as_escapes():
         [sys.executable, "-c", code], env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True, check=False
     )
     assert (done.returncode, done.stdout) == (0, b"k\\xe4tzchen\n")
+
+
+def test_of_protobufs_warnings_a_user_sees_none_and_others_all(restored, monkeypatch):
+    shown = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        monkeypatch.setattr(warnings, "showwarning", lambda message, *rest: shown.append(str(message)))
+        with startup.command():
+            for text in ("Protobuf gencode version 5.28.3 is exactly one major version older", "another"):
+                warnings.warn(text, UserWarning, stacklevel=1)
+    assert shown == ["another"]
 
 
 def test_an_error_of_another_file_stays_one(restored):
