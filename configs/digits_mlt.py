@@ -1,6 +1,7 @@
-"""NDLP on the embedded dataset; the argument is the partial rate, with `,reference` for the reference's own priors.
+"""NDLP, or another method, on the embedded dataset; the argument is the partial rate, other labels, `,method=NAME`.
 
 ltpml train --config=configs/digits_mlt.py:0.3 --workdir=runs/digits
+ltpml train --config=configs/digits_mlt.py:0.3,method=noise_model --workdir=runs/noise
 ltpml train --config=configs/digits_mlt.py:0.3,reference --workdir=runs/digits_reference
 """
 
@@ -8,10 +9,36 @@ from ltpml_jax.config import default_config
 from ltpml_jax.methods.settings import Config
 from ltpml_jax.recipes.argument import apply_labels, parse_argument
 
+# Optimiser, learning rate and schedule that the table of docs/results.md chose at 0.3 for 851 steps of shuffled images.
+# ASL has the lowest of three rates that were alike there: with the highest, one of three seeds did not train. COMIC has
+# the best that was tried. NDLP and BCE keep NDLP's published recipe, LWS its own.
+TUNED = {
+    "noise_model": ("sgd", 0.3, "cosine"),
+    "jocor": ("sgd", 0.1, "cosine"),
+    "db_focal": ("sgd", 0.03, "cosine"),
+    "elr": ("sgd", 0.03, "constant"),
+    "an_ls": ("sgd", 0.01, "constant"),
+    "coteaching": ("sgd", 0.01, "constant"),
+    "db": ("sgd", 0.01, "constant"),
+    "epr": ("sgd", 0.01, "constant"),
+    "role": ("sgd", 0.01, "constant"),
+    "wan": ("sgd", 0.01, "constant"),
+    "coteaching_plus": ("adam", 1e-3, "cosine"),
+    "asl": ("adam", 3e-4, "cosine"),
+    "cls": ("adam", 3e-4, "cosine"),
+    "comic": ("adam", 3e-4, "cosine"),
+    "focal": ("adam", 3e-4, "cosine"),
+    "pu_mlc": ("adam", 3e-4, "cosine"),
+    "splc": ("adam", 3e-4, "cosine"),
+    "hill": ("adam", 1e-4, "cosine"),
+    "pasl": ("adam", 1e-4, "cosine"),
+}
+
 
 def get_config(argument: str = "") -> Config:
-    """The published VOC settings of NDLP on a small network; colour and orientation are labels here.
+    """The published VOC settings of NDLP on a small network, for NDLP and BCE; colour and orientation are labels here.
 
+    Other methods: what TUNED has for them, 23 shuffled epochs.
     `reference`: true counts and lists (`oracle`), which LT-PML says are unknown, and no image held out.
     """
     wanted = parse_argument(argument, partial_rate=0.3)
@@ -26,4 +53,8 @@ def get_config(argument: str = "") -> Config:
     config.jitter.channel_shuffle = False  # it would swap the colour families, which are half of a class
     config.model.backbone = "resnet_small"
     config.model.pretrained = "digits_small"
+    if wanted.method in TUNED:
+        config.optim.name, config.optim.learning_rate, config.optim.schedule = TUNED[wanted.method]
+        config.optim.weight_decay = 1e-4 if config.optim.schedule == "constant" else 1e-5
+        config.data.sampler, config.train.epochs = "shuffle", 23
     return config

@@ -180,14 +180,14 @@ def _load_config(values: flags.FlagValues, words: list[str]) -> list[str]:
 
 
 def _nearest_flag(name: str, values: flags.FlagValues) -> str:
-    """The flag that is most like `name`, or config.FIELD where the last part of a field is."""
-    names = {flag: flag for flag in values}
-    if "config" in values and values["config"].value:
-        from ltpml_jax.config import fields
+    """The flag that is most like `name`, or config.FIELD where that is still more like it."""
+    if "config" not in values or not values["config"].value:
+        return nearest(name, values)
+    from ltpml_jax.config import fields, nearest_field
 
-        paths = reversed(list(fields(values["config"].value)))  # of fields with one last part, the first
-        names = {path.rpartition(".")[2]: f"config.{path}" for path in paths} | names
-    return names[nearest(name, names)]
+    own = [flag for flag in values if not flag.startswith("config.")]
+    known = nearest_field(name, [*own, *fields(values["config"].value)])
+    return known if known in own else f"config.{known}"
 
 
 def _illegal(error: flags.IllegalFlagValueError, values: flags.FlagValues) -> str:

@@ -220,7 +220,17 @@ def check_names(names: Iterable[str], config: Config) -> None:
     valid = fields(config)
     for name in names:
         if name not in valid:
-            raise UserError(f"There is no config field {name!r}; did you mean {nearest(name, valid)!r}?")
+            raise UserError(f"There is no config field {name!r}; did you mean {nearest_field(name, valid)!r}?")
+
+
+def nearest_field(name: str, valid: Iterable[str]) -> str:
+    """The dotted name that was meant by one like it, by its last part alone, by its section, or by `lr`."""
+    # Of fields with one last part, the last of this order: the one of the run itself, or that is declared first.
+    paths = sorted(reversed([*valid]), key=lambda path: -path.count("."))
+    meant = {path.rpartition(".")[2]: path for path in paths}
+    meant |= {path.removesuffix(".name"): path for path in paths if path.endswith(".name")}
+    meant |= {"lr": "optim.learning_rate"} | {path: path for path in paths}
+    return meant[nearest(name, meant)]
 
 
 def validate(config: Config) -> None:

@@ -16,5 +16,6 @@ class SharedError(UserError):
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """The valid name that is most like `name`, for a sentence that asks whether it was meant."""
-    return difflib.get_close_matches(name, list(valid), n=1, cutoff=0.0)[0]
+    """The valid name that is most like `name`, in either case, for a sentence that asks whether it was meant."""
+    names = {one.lower(): one for one in valid}
+    return names[difflib.get_close_matches(name.lower(), list(names), n=1, cutoff=0.0)[0]]

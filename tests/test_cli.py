@@ -80,6 +80,9 @@ WRONG = {
     "--config.data.batch_size": "Missing value for flag --config.data.batch_size; write --FLAG=VALUE.",
     "--wordkir=x": "There is no flag --wordkir; did you mean --workdir?",
     "--batch_size=3": "There is no flag --batch_size; did you mean --config.data.batch_size?",
+    "--seed=3": "There is no flag --seed; did you mean --config.seed?",
+    "--method=cls": "There is no flag --method; did you mean --config.method.name?",
+    "--config.lr=1": "There is no config field 'lr'; did you mean 'optim.learning_rate'?",
     "--preflight=maybe": "--preflight is 'maybe'; it must be True or False.",
     "more": "The argument 'more' belongs to no flag; write --FLAG=VALUE.",
 }

@@ -187,8 +187,11 @@ def test_known_names_pass():
 
 
 def test_own_data_wants_the_name_of_a_dataset():
-    with pytest.raises(UserError, match="after a colon: --config=configs/own_data.py:NAME"):
-        own_data.get_config()
+    for wrong in ("", " ", "method=bce", "mine,", "mine,0.3", "mine,reference", "mine,method=bce,method=ndlp"):
+        with pytest.raises(UserError, match=f"colon are '{wrong}'; give the name .* --config=configs/own_data.py:NAME"):
+            own_data.get_config(wrong)
+    with pytest.raises(UserError, match="There is no method ''; did you mean"):
+        own_data.get_config("mine,method=")
     config = own_data.get_config("mine")
     validate(config)
     assert config.data.name == "mine" and config.data.partial_rate == 0
@@ -196,7 +199,9 @@ def test_own_data_wants_the_name_of_a_dataset():
     other = own_data.get_config("mine,method=ndlp")
     validate(other)
     assert (other.data.name, other.method.name, other.data.unknown) == ("mine", "ndlp", "candidate")
-    assert own_data.get_config("mine,method=bce").data.unknown == "unknown"  # a candidate would be a positive to it
+    assert own_data.get_config("mine, method=bce").data.unknown == "unknown"  # a candidate would be a positive to it
+    summed = own_data.get_config("mine,method=asl").optim
+    assert (summed.name, summed.learning_rate) == ("adam", 4e-5)
 
 
 @pytest.mark.parametrize("noise", ["missing", "single"])

@@ -38,14 +38,19 @@ def parse_argument(text: str, partial_rate: float) -> Argument:
     methods = [word.removeprefix("method=") for word in words if word.startswith("method=")]
     noises = [word for word in words if word != "reference" and not word.startswith("method=")]
     for name in methods:
-        if name not in METHODS:
-            raise UserError(f"There is no method {name!r}; did you mean {nearest(name, METHODS)!r}?")
+        check_method(name)
     try:
         (noise,) = map(_noise, noises) if noises else (Argument(partial_rate=partial_rate),)
         (method,) = methods or ("ndlp",)
     except ValueError:
         raise UserError(f"The words after the config file's colon are {text!r}; {GRAMMAR}.") from None
     return noise._replace(method=method, reference="reference" in words)
+
+
+def check_method(name: str) -> None:
+    """Raise UserError for a name that no method has."""
+    if name not in METHODS:
+        raise UserError(f"There is no method {name!r}; did you mean {nearest(name, METHODS)!r}?")
 
 
 def apply_labels(config: Config, wanted: Argument) -> None:

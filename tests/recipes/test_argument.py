@@ -1,7 +1,9 @@
 import pytest
 
 from configs import digits_mlt
+from ltpml_jax.config import validate
 from ltpml_jax.errors import UserError
+from ltpml_jax.methods.all_methods import METHODS
 from ltpml_jax.recipes.argument import Argument, parse_argument
 from ltpml_jax.workdir import differences, from_json
 
@@ -53,6 +55,24 @@ def test_wrong_words_are_refused(text):
         digits_mlt.get_config(text)
 
 
-def test_an_unknown_method_is_refused_with_the_nearest():
-    with pytest.raises(UserError, match="no method 'bcee'; did you mean 'bce'"):
-        digits_mlt.get_config("0.3,method=bcee")
+@pytest.mark.parametrize(("name", "near"), [("bcee", "bce"), ("COMIC", "comic"), ("NoiseModel", "noise_model")])
+def test_an_unknown_method_is_refused_with_the_nearest(name, near):
+    with pytest.raises(UserError, match=f"no method '{name}'; did you mean '{near}'"):
+        digits_mlt.get_config(f"0.3,method={name}")
+
+
+def test_every_method_has_a_recipe_on_digits_that_trains_it():
+    """NDLP's rate is too high for losses that are summed, and too low for the noise model."""
+    assert digits_mlt.TUNED.keys() == METHODS.keys() - {"ndlp", "bce", "lws"}
+    for name in digits_mlt.TUNED:
+        validate(digits_mlt.get_config(f"0.3,method={name}"))
+    changed = differences(from_json(digits_mlt.get_config("0.3").to_json()), digits_mlt.get_config("0.3,method=hill"))
+    assert changed == [
+        "data.sampler was class_aware, now shuffle",
+        "method.name was ndlp, now hill",
+        "optim.learning_rate was 0.02, now 0.0001",
+        "optim.name was sgd, now adam",
+        "optim.schedule was constant, now cosine",
+        "optim.weight_decay was 0.0001, now 1e-05",
+        "train.epochs was 10, now 23",
+    ]
