@@ -157,8 +157,10 @@ def _parts(config: Config, candidates: LabelRows) -> tuple[np.ndarray, np.ndarra
 
 
 def origin(config: Config) -> str:
-    """Where the candidate sets come from, a few words."""
+    """Where the labels of training come from, a few words."""
     data = config.data
+    if data.labels == "clean":
+        return "clean labels"
     if data.candidates:
         return f"candidates of {data.candidates}"
     return {

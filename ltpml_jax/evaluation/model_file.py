@@ -95,6 +95,8 @@ def describe(run: "Experiment") -> dict[str, Any]:
 def candidates_origin(config: Config) -> dict[str, Any]:
     """How the candidate sets of a run were made: `kind`, `parameters`, `seed`, and what a manifest adds."""
     data = config.data
+    if data.labels == "clean":
+        return {"kind": "clean", "parameters": {}, "seed": None}
     if data.candidates:
         return manifest.read_origin(data.candidates)
     parameters = {

@@ -50,7 +50,8 @@ def conclude(run: Experiment, manager: ocp.CheckpointManager) -> dict[str, Score
     """
     found = show(run, manager)
     config, names = run.config, run.task.dataset.class_names
-    rate = None if config.data.candidates else config.data.partial_rate
+    drawn = config.data.labels == "candidates" and not config.data.candidates
+    rate = config.data.partial_rate if drawn else None
     metadata = {"candidates": run.task.digest, "partial_rate": rate, "seed": config.seed}
     classes = {at: dict(zip(names, values.tolist(), strict=True)) for at, values in found.precision.items()}
     if processes.is_first():
@@ -153,7 +154,7 @@ def judge(run: Experiment, logits: np.ndarray) -> tuple[Scores, np.ndarray, int]
     dataset, read = run.task.dataset, read_rows(logits)
     logits, labels = logits[read], np.asarray(dataset.test.labels)[read]
     found, precision = scores(logits, labels, dataset.groups), average_precision(logits, labels)
-    if run.config.data.labels != "clean" and candidates_origin(run.config)["kind"] in ("missing", "single"):
+    if candidates_origin(run.config)["kind"] in ("missing", "single"):
         found |= scores_by_positives_left(precision, np.asarray(run.task.prior.state_count)[LabelState.POSITIVE])
     return found, precision, int((~read).sum())
 

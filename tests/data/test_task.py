@@ -180,6 +180,7 @@ def test_candidates_of_a_file_take_the_place_of_drawn_ones(tmp_path):
     loaded = make_task(config)
     assert loaded.digest == drawn.digest == manifest.digest(table)
     assert origin(config) == f"candidates of {path}" and origin(runs.config()) == "partial rate 0.3"
+    assert origin(runs.config(data__labels="clean")) == "clean labels"  # the rate has no effect then
 
 
 def test_candidates_of_other_images_are_refused(tmp_path):

@@ -41,6 +41,7 @@ def test_candidates_of_a_file_say_how_they_were_made(tmp_path):
     manifest.save(path, corruption.missing(labels, 0.5, 3, False), origin)
     assert model_file.candidates_origin(runs.config(data__candidates=str(path))) == origin
     assert model_file.candidates_origin(runs.config(data__partial_rate=0.0))["kind"] == "prepared"
+    assert model_file.candidates_origin(runs.config(data__labels="clean"))["kind"] == "clean"
     missing = {
         "data__noise": "missing",
         "data__unknown": "unknown",
