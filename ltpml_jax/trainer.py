@@ -73,6 +73,7 @@ def train(config: Config, workdir: str | Path, method: Method | None = None) -> 
     if method is not None:
         config = config.copy_and_resolve_references()
         config.method.name = CUSTOM
+    processes.local_devices()
     run = processes.together(lambda: _prepare(config, workdir, method))
     same_everywhere(run)
     with contextlib.ExitStack() as stack, preemption.watched(), enough_memory():

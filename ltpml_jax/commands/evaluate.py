@@ -30,15 +30,14 @@ def run(values: Any) -> None:
     if values.data_dir:
         config.data.dir = values.data_dir
     validate(config)
-    import jax
-
     from ltpml_jax.evaluation import model_file, outcome
     from ltpml_jax.experiment import build_experiment
     from ltpml_jax.runtime import checkpoints, metrics_log
     from ltpml_jax.runtime.files import sole_run
+    from ltpml_jax.runtime.processes import local_devices
     from ltpml_jax.state import make_mesh
 
-    opened = build_experiment(config, workdir, make_mesh(jax.local_devices()[:1]), "none")
+    opened = build_experiment(config, workdir, make_mesh(local_devices()[:1]), "none")
     with checkpoints.open_manager(workdir, read_only=True) as manager:
         found = outcome.show(opened, manager)
     if values.per_class:

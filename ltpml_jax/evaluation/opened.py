@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
@@ -30,6 +29,7 @@ from ltpml_jax.methods.base import Method
 from ltpml_jax.methods.settings import Config
 from ltpml_jax.runtime import checkpoints
 from ltpml_jax.runtime.files import check_regular
+from ltpml_jax.runtime.processes import local_devices
 from ltpml_jax.state import TrainState, make_mesh
 from ltpml_jax.workdir import as_path, saved_config
 
@@ -154,7 +154,7 @@ def open_run(
     if data_dir:
         config.data.dir = data_dir
     validate(config)
-    devices = jax.local_devices()
+    devices = local_devices()
     mesh = make_mesh(devices if all_devices else devices[:1])
     return OpenRun(config, workdir, load_network(config, workdir, mesh, checkpoint, method), mesh)
 

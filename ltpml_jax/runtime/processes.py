@@ -79,6 +79,18 @@ def expected() -> tuple[int, int]:
     return 0, 1
 
 
+def local_devices() -> list[jax.Device]:
+    """This process's devices; UserError where JAX cannot start them."""
+    try:
+        return jax.local_devices()
+    except (RuntimeError, AssertionError) as error:  # the second: after JAX_PLATFORMS has left out all that there are
+        reason = f" ({str(error).splitlines()[0].rstrip('.')})" if str(error) else ""
+        raise UserError(
+            f"JAX cannot start the devices of JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')!r}{reason}; end the "
+            "program that holds them, install another driver, or set JAX_PLATFORMS=cpu."
+        ) from None
+
+
 def check_joined() -> None:
     """Raise UserError where this machine belongs to a pod whose processes have not been joined."""
     if jax.process_count() > 1 and not jax.distributed.is_initialized():

@@ -32,10 +32,11 @@ def libraries_to(path: Path) -> Iterator[None]:
     """In the block, what is written to descriptors 1 and 2 is appended to a file; Python's streams stay as they are.
 
     The logs of libraries go to the file too, as their handlers hold the streams of before. Does nothing where those are
-    not these descriptors, or the file cannot be written. All is as before after the block; an empty file is removed.
-    Only threads' tracebacks keep going to the file after an error: the process ends, and Orbax's threads with it.
+    not these descriptors, or the file cannot be written. All is as before after the block, an empty file or new folder
+    is removed; but after an error tracebacks of threads keep going there: the process ends, and Orbax's with it.
     """
     ours = _descriptors((sys.stdout, sys.stderr)) == [1, 2]
+    made = not path.parent.exists()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         log = path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1) if ours else None
@@ -46,7 +47,7 @@ def libraries_to(path: Path) -> Iterator[None]:
         return
     before, kept = (sys.stdout, sys.stderr), [os.dup(1), os.dup(2)]
     with log, contextlib.ExitStack() as stack:
-        stack.callback(_restore, before, kept, path)
+        stack.callback(_restore, before, kept, path, made)
         if not logging.getLogger().handlers:  # a library's log without one would make one, of the new stream
             handler = logging.StreamHandler(log)
             logging.getLogger().addHandler(handler)
@@ -99,7 +100,7 @@ def _replace(output: Any, errors: Any) -> None:
             handler.setStream(errors)
 
 
-def _restore(before: tuple[Any, Any], kept: list[int], path: Path) -> None:
+def _restore(before: tuple[Any, Any], kept: list[int], path: Path, made: bool) -> None:
     _ERRORS.pop()
     _replace(*before)
     for number, copy in zip((1, 2), kept, strict=True):
@@ -108,3 +109,5 @@ def _restore(before: tuple[Any, Any], kept: list[int], path: Path) -> None:
     with contextlib.suppress(OSError):
         if path.stat().st_size == 0:
             path.unlink()
+            if made:
+                path.parent.rmdir()

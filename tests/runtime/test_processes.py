@@ -1,5 +1,6 @@
 """What one process says of a cluster, and how it reads its environment; several are in test_processes.py."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -66,3 +67,17 @@ def test_an_error_of_one_process_alone_stays_what_it_is():
     with pytest.raises(UserError, match=r"^the disk is full\.$") as caught:
         processes.together(fails)
     assert not isinstance(caught.value, SharedError)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("Unable to initialize backend 'tpu': in use.\nmore"), AssertionError()])
+def test_devices_that_cannot_start_are_one_sentence(monkeypatch, error):
+    def refuse():
+        raise error
+
+    monkeypatch.setenv("JAX_PLATFORMS", "tpu")
+    monkeypatch.setattr(jax, "local_devices", refuse)
+    with pytest.raises(UserError) as caught:
+        processes.local_devices()
+    reason = " (Unable to initialize backend 'tpu': in use)" if str(error) else ""
+    start, end = "JAX cannot start the devices of JAX_PLATFORMS='tpu'", "or set JAX_PLATFORMS=cpu."
+    assert str(caught.value).startswith(f"{start}{reason};") and str(caught.value).endswith(end)

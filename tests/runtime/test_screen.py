@@ -46,7 +46,10 @@ def test_noise_goes_to_the_file_and_sentences_to_the_screen(tmp_path):
 def test_an_unexpected_error_and_a_crash_are_seen(tmp_path):
     done = ended(tmp_path, "raise KeyError('a defect')")
     assert done.returncode == 1 and "KeyError: 'a defect'" in done.stderr
-    assert not (tmp_path / "below" / "libraries.log").exists()  # nothing was written to it
+    assert not (tmp_path / "below").exists()  # nothing was written to it, and it was made for that
+    (tmp_path / "below").mkdir()
+    ended(tmp_path, "raise KeyError('a defect')")
+    assert list((tmp_path / "below").iterdir()) == []
     assert "Segmentation fault" in ended(tmp_path, "ctypes.string_at(0)").stderr
     assert "Fatal Python error: Aborted" in ended(tmp_path, "os.abort()").stderr
 
