@@ -12,7 +12,8 @@
 # Resume        the same command again, when the array has ended: runs that are finished are not in the new one.
 #               Then `ltpml sweep` with the same flags has nothing to train; it writes sweep.json and prints the table.
 # Preemption    120 s before the time limit SLURM sends SIGTERM to the process. It saves and exits with 143, and its job
-#               queues itself again; so it does after 75, which is what a hang ends with.
+#               queues itself again; so it does after 75, which is what a hang ends with, and where it was killed, until it
+#               has been queued again 20 times (another number: RESTARTS) for whatever reason.
 #
 #SBATCH --job-name=ltpml_sweep
 #SBATCH --nodes=1
@@ -46,7 +47,8 @@ run=()
 eval "run=($(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" "$1"))"
 status=0
 srun --cpus-per-task="$SLURM_CPUS_PER_TASK" "${run[@]}" || status=$?
-if [ "$status" -eq 143 ] || [ "$status" -eq 75 ]; then
+if [ "$status" -eq 143 ] ||
+  { [ "$status" -eq 75 ] || [ "$status" -eq 137 ]; } && [ "${SLURM_RESTART_COUNT:-0}" -lt "${RESTARTS:-20}" ]; then
   scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$status"

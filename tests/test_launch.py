@@ -161,6 +161,17 @@ def test_slurm_passes_the_status_of_a_failing_process_on(tmp_path, status):
     assert done.returncode == status and not (tmp_path / "scontrol").exists()
 
 
+@pytest.mark.parametrize(("status", "before", "again"), [(75, 19, True), (137, 19, True), (75, 20, False)])
+@pytest.mark.parametrize("preflight", ["", "1"])
+def test_slurm_queues_a_job_again_that_lost_a_process_but_not_for_ever(tmp_path, status, before, again, preflight):
+    env = in_slurm(tmp_path, f"exit $((SLURM_PROCID * {status}))")
+    done = call(
+        script("slurm.sbatch", *RUN), env | {"SLURM_RESTART_COUNT": str(before), "PREFLIGHT": preflight, "RESTARTS": ""}
+    )
+    assert done.returncode == status and (tmp_path / "scontrol").exists() == again, done.stderr
+    assert len(steps(tmp_path)) == 1  # nothing trains after a preflight that failed
+
+
 def test_slurm_queues_a_preempted_job_again(tmp_path):
     waits = f"trap 'exit 143' TERM; touch {tmp_path}/up$SLURM_PROCID; while :; do sleep 0.01; done"
     env = in_slurm(tmp_path, waits)
