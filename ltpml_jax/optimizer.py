@@ -52,28 +52,14 @@ def multipliers(text: str) -> dict[str, float]:
 
 
 def drop_periods(config: Config) -> dict[str, float]:
-    """Epochs between drops by path, of optim.drop_every; UserError for anything else, and without the schedule step."""
-    optim = config.optim
+    """Epochs between drops by path, of optim.drop_every; UserError for anything else."""
     wanted = "PATH=EPOCHS with a whole number of epochs, 1 or more, as in head=12,attention=18."
-    found = _by_path(optim.drop_every, "drop_every", wanted, lambda epochs: epochs >= 1 and epochs == int(epochs))
-    if found:
-        _check_schedule(optim, "drop_every", '""')
-    return found
-
-
-def _check_schedule(optim: Config, field: str, nothing: str) -> None:
-    """Raise UserError where the schedule has no drops, so that the field, which is set, should be `nothing`."""
-    if optim.schedule != "step":
-        raise UserError(
-            f"config.optim.{field} is {optim[field]!r}, but config.optim.schedule is {optim.schedule!r}; "
-            f"set the schedule to step, or {field} to {nothing}."
-        )
+    text = config.optim.drop_every
+    return _by_path(text, "drop_every", wanted, lambda epochs: epochs >= 1 and epochs == int(epochs))
 
 
 def check_texts(config: Config) -> None:
-    """Raise UserError for multipliers and drops that cannot be read or have no use, before there are parameters."""
-    if config.optim.drop_epochs:
-        _check_schedule(config.optim, "drop_epochs", "()")
+    """Raise UserError for multipliers and drops that cannot be read, before there are parameters."""
     multipliers(config.optim.multipliers)
     drop_periods(config)
 

@@ -116,7 +116,7 @@ def check_before_data(config: Config) -> None:
 
     So that data and network are not made for them.
     """
-    check_used(config.data)
+    check_used(config)
     check_texts(config)
     if config.model.pretrained:
         weights: str = config.model.pretrained

@@ -93,6 +93,7 @@ def _run(base: dict[str, str], fields: dict[str, str], short: dict[str, str], ou
     from ltpml_jax.config import fields as all_fields
     from ltpml_jax.config import validate
     from ltpml_jax.data.field_rules import check_used
+    from ltpml_jax.methods.all_methods import METHODS, SECTIONS
     from ltpml_jax.optimizer import check_texts
     from ltpml_jax.workdir import FILE, differences, saved_config
 
@@ -102,8 +103,12 @@ def _run(base: dict[str, str], fields: dict[str, str], short: dict[str, str], ou
     words = [f"{flag}={text}" for flag, text in given.items()]
     config = cli.parse("train", train.COMMAND, [*words, "--workdir=."]).config
     validate(config)
-    check_used(config.data)
+    check_used(config)
     check_texts(config)
+    read = METHODS[config.method.name].sections if config.method.name in METHODS else SECTIONS
+    for field in fields:
+        if (section := field.partition(".")[0]) in SECTIONS and section not in read:
+            raise UserError(f"The sweep varies {field}, which config.method.name={config.method.name} does not read.")
     known = all_fields(config) | {ARGUMENT: fields.get(ARGUMENT)}
     found = {field: known[field] for field in fields}
     shown = {label: found[field] for field, label in short.items()}

@@ -1,4 +1,4 @@
-"""What fields of the config's data section ask of each other."""
+"""What fields of the config ask of each other."""
 
 from typing import Any
 
@@ -23,15 +23,33 @@ def check_together(data: Any) -> None:
         raise UserError(f"config.data.unknown is 'candidate'; set it to 'unknown' or 'negative', as {what}.")
 
 
-def check_used(data: Any) -> None:
-    """Raise UserError for a rate that this kind of noise does not use, for runs that begin: comparisons would list it.
+# Field -> the one that decides whether it is used, and with which of its values it is.
+_USED = {
+    "data.missing_rate": ("data.noise", ("missing",)),
+    "data.partial_rate": ("data.noise", ("partial", "tail_biased")),
+    "optim.cosine_end": ("optim.schedule", ("cosine",)),
+    "optim.drop_epochs": ("optim.schedule", ("step",)),
+    "optim.drop_every": ("optim.schedule", ("step",)),
+    "noise.flip_rate": ("noise.rates", ("given",)),
+    "noise.missing_rate": ("noise.rates", ("given",)),
+}
+
+
+def check_used(config: Any) -> None:
+    """Raise UserError for a field without effect, as others are, for runs that begin: comparisons would list it.
 
     Runs that were trained with one can still be opened.
     """
-    uses = {"missing_rate": ("missing",), "partial_rate": ("partial", "tail_biased")}
-    for name, kinds in uses.items():
-        if data[name] and data.noise not in kinds:
+    for name, (deciding, kinds) in _USED.items():
+        value, kind = (config[path.partition(".")[0]][path.partition(".")[2]] for path in (name, deciding))
+        if value and kind not in kinds:
+            nothing = {str: "''", tuple: "()"}.get(type(value), "0")
             raise UserError(
-                f"config.data.{name} is {data[name]:g}, but config.data.noise={data.noise} does not use it; set it to "
-                f"0, or the noise to {' or '.join(kinds)}."
+                f"config.{name} is {value!r}, but config.{deciding}={kind} does not use it; set it to {nothing}, or "
+                f"{deciding} to {' or '.join(kinds)}."
             )
+    if config.optim.schedule == "step" and not (config.optim.drop_epochs or config.optim.drop_every):
+        raise UserError(
+            "config.optim.schedule is 'step', but the rate never drops; set drop_epochs or drop_every, or the schedule "
+            "to constant."
+        )

@@ -8,7 +8,7 @@ import os
 import re
 import socket
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -79,7 +79,7 @@ def expected() -> tuple[int, int]:
     return 0, 1
 
 
-def local_devices() -> list[jax.Device]:
+def local_devices() -> list[Any]:
     """This process's devices; UserError where JAX cannot start them."""
     try:
         return jax.local_devices()

@@ -119,7 +119,11 @@ WRONG = [
         ["--grid", "optim.multipliers=backbone=abc;neck=1"],
         "config.optim.multipliers has 'backbone=abc'; write PATH=FACTOR",
     ),
-    (["--grid", "optim.drop_every=head=2;neck=1"], "drop_every is 'head=2', but config.optim.schedule is 'constant'"),
+    (["--grid", "optim.drop_every=head=2;neck=1"], "drop_every is 'head=2', but config.optim.schedule=constant does"),
+    (
+        ["--grid", "ndlp.gamma=1,2", "--config.method.name=bce"],
+        "varies ndlp.gamma, which config.method.name=bce does not",
+    ),
     (["--grid", "data.missing_rate=0,0.4"], "missing_rate is 0.4, but config.data.noise=partial does not use it"),
     (["--grid", "data.fold=1/3"], "config.data.fold is '1/3' and config.data.validation 0.1; set one"),
 ]
