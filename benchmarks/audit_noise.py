@@ -9,9 +9,9 @@ self-confidence does. By group: the mean over classes of AP within the class. A 
 labels, up to chance. cleanlab, where it is installed, gets the same scores, class by class.
 """
 
+import argparse
 import importlib
 import importlib.util
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -106,11 +106,13 @@ def scores(at: np.ndarray, wrong: np.ndarray, shown: np.ndarray, found: Evidence
     return [100 * float(part) for part in parts]
 
 
-def main(words: list[str]) -> None:
+def main() -> None:
     """Print the lines of all audits: means, with standard deviations where there are several."""
-    files = [word.removeprefix("--truth=") for word in words if word.startswith("--truth=")]
-    audits = [[Path(name) for name in join_names(word.split(","))] for word in words if word[:2] != "--"]
-    lines = []
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("audits", nargs="+", metavar="WORKDIR[,WORKDIR...]")
+    parser.add_argument("--truth", action="append", default=[], metavar="FILE")
+    arguments, lines = parser.parse_intermixed_args(), []
+    files, audits = arguments.truth, [[Path(name) for name in join_names(word.split(","))] for word in arguments.audits]
     for number, workdirs in enumerate(audits):
         file = files[min(number, len(files) - 1)] if files else ""
         found = evidence.collect(workdirs)
@@ -124,4 +126,4 @@ def main(words: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

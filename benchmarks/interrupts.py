@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks import words
 from tests.helpers import runs, trees
 from tests.helpers.same_runs import assert_same
 
@@ -161,13 +162,13 @@ def campaign(name: str, given: Given, folder: Path, signals: int, rng: random.Ra
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--commands", default=",".join(COMMANDS))
+    parser.add_argument("--commands", type=words.names(COMMANDS), default=[*COMMANDS])
     parser.add_argument("--signals", type=int, default=20, help="to each command")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         given = give(Path(folder))
-        for name in arguments.commands.split(","):
+        for name in arguments.commands:
             campaign(name, given, Path(folder), arguments.signals, random.Random(arguments.seed))
 
 

@@ -14,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks import words
 from ltpml_jax.methods.all_methods import METHODS
 from tests.helpers import runs
 from tests.helpers.same_runs import assert_same
@@ -100,12 +101,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--kills", type=int, default=30, help="of each method")
-    parser.add_argument("--methods", default="ndlp", help="names, with commas between them, or all")
+    first_stage = [name for name, entry in METHODS.items() if not entry.second_stage]
+    parser.add_argument("--methods", type=words.names([*first_stage, "all"]), default="ndlp", help="NAME,NAME, or all")
     parser.add_argument("--tiny", action="store_true", help="on a network of one layer, which compiles quickly")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    first_stage = [name for name, entry in METHODS.items() if not entry.second_stage]
-    for method in first_stage if arguments.methods == "all" else arguments.methods.split(","):
+    for method in first_stage if arguments.methods == ["all"] else arguments.methods:
         with tempfile.TemporaryDirectory() as folder:
             campaign(arguments, method, Path(folder))
 

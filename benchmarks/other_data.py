@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import ltpml_jax
+from benchmarks import words
 from benchmarks.why_ndlp import line
 from configs import digits_mlt
 from ltpml_jax.data import datasets, manifest
@@ -68,15 +69,15 @@ def main() -> None:
     """Train all, print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/other_data"), help="where the runs go")
-    parser.add_argument("--seeds", default="0,1,2", help="of candidate sets and training")
-    parser.add_argument("--methods", default=",".join(RATES), help="names, with commas between them")
+    parser.add_argument("--seeds", type=words.seeds, default="0,1,2", help="of candidate sets and training")
+    named = "names, with commas between them"
+    parser.add_argument("--methods", type=words.names(RATES), default=[*RATES], help=named)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    seeds = [int(seed) for seed in arguments.seeds.split(",")]
     print("| candidates | method | Total | Head | Medium | Tail |\n|---|---|---|---|---|---|", flush=True)
     for look_alike, rate in [*((True, rate) for rate in ALIKE), *((False, rate) for rate in FEW)]:
-        for method in arguments.methods.split(","):
-            numbers = [score(method, rate, seed, arguments.out, look_alike) for seed in seeds]
+        for method in arguments.methods:
+            numbers = [score(method, rate, seed, arguments.out, look_alike) for seed in arguments.seeds]
             kind = f"look-alike {rate:g}" if look_alike else f"LT-PML {rate:g}"
             print(line(f"{kind} | {method}", numbers), flush=True)
 

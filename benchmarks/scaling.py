@@ -23,7 +23,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import machine
+from benchmarks import machine, words
 
 IMAGES = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 MIB = 2**20
@@ -116,7 +116,8 @@ def weak(note: str, rounds: int = 5, repeats: int = 200, rows: int = 100_000, ba
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=["moved", "memory", "mixup", "weak"])
+    parts, usual = ("moved", "memory", "real", "mixup", "weak"), ["moved", "memory", "mixup", "weak"]
+    parser.add_argument("parts", nargs="*", type=lambda text: words.names(parts)(text)[0], default=usual)
     parser.add_argument("--images", type=int, default=2_000_000)
     parser.add_argument("--classes", type=int, default=1000)
     parser.add_argument("--busy", action="store_true", help="ratios of times on a busy machine too")

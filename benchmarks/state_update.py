@@ -8,6 +8,7 @@ where rows are gathered or scattered: it charges the whole table for the 32 rows
 contradict.
 """
 
+import argparse
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -82,6 +83,7 @@ def measure(function: Update, size: int, repeats: int) -> tuple[float, dict[str,
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     print(machine.load_note(busy_too=True))  # every size is measured in this process, under the same load
     columns = ("us/step", "ratio", "flops", "temp", "bytes", "full mean us", "flops", "bytes")
     print(f"{'N':>9}" + "".join(f"{name:>13}" for name in columns))

@@ -20,6 +20,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks import words
 from ltpml_jax.methods.all_methods import METHODS
 
 LABELS = ("0.3", "0.5", "left=0.6")  # LT-PML at two rates, 40 % of the positives missing
@@ -122,19 +123,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/table"), help="where the runs and the tables go")
     first_stage = [name for name, entry in METHODS.items() if not entry.second_stage]
-    parser.add_argument("--methods", default=",".join(first_stage), help="names, with commas between them")
-    parser.add_argument("--labels", default=";".join(LABELS), help="config arguments, with semicolons between them")
-    parser.add_argument("--seeds", default="0,1,2", help="of candidate sets and training")
-    parser.add_argument("--budget", type=int, default=1, help="times 851 steps")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each on its own share of the cores")
+    listed, named = ";".join(LABELS), "names, with commas between them"
+    parser.add_argument("--methods", type=words.names(first_stage), default=first_stage, help=named)
+    parser.add_argument("--labels", type=words.labels, default=listed, help="config arguments, with semicolons between")
+    parser.add_argument("--seeds", type=words.seeds, default="0,1,2", help="of candidate sets and training")
+    parser.add_argument("--budget", type=words.count, default=1, help="times 851 steps")
+    parser.add_argument(
+        "--jobs", type=words.count, default=1, help="runs at a time, each on its own share of the cores"
+    )
     arguments = parser.parse_args()
-    plan = TablePlan(arguments.out, arguments.seeds, arguments.budget, arguments.jobs)
+    plan = TablePlan(arguments.out, ",".join(map(str, arguments.seeds)), arguments.budget, arguments.jobs)
     print("| method | labels | chosen | held-out mAP of the grid |\n|---|---|---|---|")
     finished: list[Path] = []
-    for labels, method in itertools.product(arguments.labels.split(";"), arguments.methods.split(",")):
+    for labels, method in itertools.product(arguments.labels, arguments.methods):
         line, runs = run(plan, labels, method)
         print(line, flush=True)
         finished += runs
+    if not finished:
+        sys.exit(f"error: No run was finished; {plan.out}/*/*/*/*/sweep.log says why.")
     within = "--within=data.noise,data.partial_rate,data.missing_rate"
     compare = [sys.executable, "-m", "ltpml_jax", "compare", *map(str, finished), "--by=method.name", within]
     subprocess.run([*compare, "--format=markdown"], check=True)

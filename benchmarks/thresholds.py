@@ -3,7 +3,7 @@
 python -m benchmarks.thresholds WORKDIR...    (finished runs; nothing else is read)
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +25,11 @@ def measure(workdir: Path) -> dict[str, Scores]:
     return {rule: scores(logits - shift, states, model.groups) for rule, shift in shifts.items()}
 
 
-def main(workdirs: list[str]) -> None:
+def main() -> None:
     """Print a line for each run and rule."""
-    for workdir in map(Path, workdirs):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("workdirs", nargs="+", type=Path)
+    for workdir in parser.parse_args().workdirs:
         model = model_file.load(workdir).record
         rate = model["candidates"]["parameters"].get("rate")
         for rule, found in measure(workdir).items():
@@ -35,4 +37,4 @@ def main(workdirs: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -20,6 +20,7 @@ from jax import lax
 from sklearn.metrics import average_precision_score
 
 import ltpml_jax
+from benchmarks import words
 from configs import digits_mlt
 from ltpml_jax.data.labels import GROUPS
 from ltpml_jax.evaluation.opened import OpenRun
@@ -166,13 +167,12 @@ def main() -> None:
     """Train all, print both tables, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/why"), help="where the runs go")
-    parser.add_argument("--seeds", default="0,1,2", help="of candidate sets and training")
+    parser.add_argument("--seeds", type=words.seeds, default="0,1,2", help="of candidate sets and training")
     parser.add_argument("--picture", type=Path, help="a PNG file to write")
     arguments = parser.parse_args()
     scores, beliefs, first, alone = [], [], {}, []
     for number, (name, change) in enumerate(CHANGES.items()):
-        seeds = map(int, arguments.seeds.split(","))
-        seen = [run(change, seed, arguments.out / f"change{number}" / f"seed{seed}") for seed in seeds]
+        seen = [run(change, seed, arguments.out / f"change{number}" / f"seed{seed}") for seed in arguments.seeds]
         scores.append(line(name, [[one.scores[f"mAP_{part}"] for part in ("total", *GROUPS)] for one in seen]))
         beliefs.append(line(name, [belief_numbers(one) for one in seen]))
         first[name] = seen[0]
