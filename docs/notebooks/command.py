@@ -5,7 +5,7 @@ import sys
 
 
 def ltpml(*words: object) -> None:
-    """Do what `ltpml WORDS` does, and print what it prints; raises CalledProcessError where it fails."""
+    """Do what `ltpml WORDS` does, and print its table, or last line; raises CalledProcessError where it fails."""
     done = subprocess.run([sys.executable, "-m", "ltpml_jax", *map(str, words)], capture_output=True, text=True)
-    print(done.stdout if done.returncode == 0 else done.stderr)
+    print(done.stderr if done.returncode else done.stdout or done.stderr.splitlines()[-1])
     done.check_returncode()

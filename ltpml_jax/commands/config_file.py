@@ -34,7 +34,7 @@ def load(argument: str) -> ConfigDict:
     try:
         signature.bind(*arguments)
     except TypeError:
-        given = f"{text!r} for its argument" if colon else "no argument after a colon"
+        given = f"{text!r} for its argument; leave that out" if colon else "no argument after a colon; give one"
         raise UserError(f"The config file {path} has get_config{signature}, but --config gives {given}.") from None
     config = _call(path, lambda: get_config(*arguments))
     if not isinstance(config, ConfigDict) or isinstance(config, FrozenConfigDict) or not len(config):

@@ -50,7 +50,7 @@ WRONG = {
     RETURNS
     + "import ml_collections as ml; return ml.FrozenConfigDict({'a': 1})": "returns a FrozenConfigDict; it must",
     "get_config = dict": "no signature found",
-    "def get_config(rate):\n    pass": "has get_config(rate), but --config gives no argument after a colon.",
+    "def get_config(rate):\n    pass": "has get_config(rate), but --config gives no argument after a colon; give one.",
 }
 
 
@@ -89,7 +89,9 @@ def test_fields_that_no_config_can_have_are_one_sentence(line, tmp_path):
 def test_an_argument_that_nothing_takes_is_named(tmp_path):
     path = tmp_path / "own.py"
     path.write_text(RETURNS + "pass")
-    with pytest.raises(UserError, match=r"own.py has get_config\(\), but --config gives '3' for its argument\.$"):
+    with pytest.raises(
+        UserError, match=r"own.py has get_config\(\), but --config gives '3' for its argument; leave that out\.$"
+    ):
         config_file.load(f"{path}:3")
 
 
