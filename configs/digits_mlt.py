@@ -10,8 +10,8 @@ from ltpml_jax.methods.settings import Config
 from ltpml_jax.recipes.argument import apply_labels, parse_argument
 
 # Optimiser, learning rate and schedule that the table of docs/results.md chose at 0.3 for 851 steps of shuffled images.
-# ASL has the lowest of three rates that were alike there: with the highest, one of three seeds did not train. NDLP and
-# BCE keep NDLP's published recipe, LWS its own.
+# ASL has the lowest of three rates that were alike there: with the highest, one of three seeds did not train. NDLP, BCE
+# and LWS keep NDLP's published recipe.
 TUNED = {
     "noise_model": ("sgd", 0.3, "cosine"),
     "jocor": ("sgd", 0.1, "cosine"),
@@ -36,9 +36,9 @@ TUNED = {
 
 
 def get_config(argument: str = "") -> Config:
-    """The published VOC settings of NDLP on a small network, for NDLP and BCE; colour and orientation are labels here.
+    """The published VOC settings of NDLP on a small network; colour and orientation are labels here.
 
-    Other methods: what TUNED has for them, 23 shuffled epochs.
+    Methods other than NDLP, BCE and LWS have what TUNED says of them, and 23 shuffled epochs.
     `reference`: true counts and lists (`oracle`), which LT-PML says are unknown, and no image held out.
     """
     wanted = parse_argument(argument, partial_rate=0.3)

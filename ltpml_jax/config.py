@@ -25,6 +25,7 @@ from ltpml_jax.methods.settings import (
     Range,
     Rule,
     Setting,
+    Used,
     above,
     at_least,
     between,
@@ -35,6 +36,8 @@ from ltpml_jax.methods.settings import (
 
 CUSTOM = "custom"  # method.name of a run whose method was handed to `train`
 COUNT, ANY_COUNT, SEED = between(1, 10**6), between(0, 10**6), between(0, 2**32 - 1)
+FLIPS, DROPS = Used("noise", ("partial", "tail_biased")), Used("noise", ("missing",))
+STEP, COSINE = (Used("schedule", (kind,)) for kind in ("step", "cosine"))
 EPOCHS = Rule(lambda ends: [*ends] == sorted({e for e in ends if 0 < e <= 10**6}), "ascending epochs above 0")
 
 
@@ -64,8 +67,8 @@ class DataFields(NamedTuple):
     noise: Annotated[
         str, one_of("partial", "tail_biased", "missing", "single"), "how clean labels are corrupted (corruption.py)"
     ] = "partial"
-    partial_rate: Annotated[float, BELOW_ONE, "q: probability that a negative becomes a candidate"] = 0.0
-    missing_rate: Annotated[float, BELOW_ONE, "noise missing: probability that a positive becomes unknown"] = 0.0
+    partial_rate: Annotated[float, BELOW_ONE, "q: probability that a negative becomes a candidate", FLIPS] = 0.0
+    missing_rate: Annotated[float, BELOW_ONE, "noise missing: probability that a positive becomes unknown", DROPS] = 0.0
     drop_empty: Annotated[bool, SWITCH, "leave out training images without a positive or candidate"] = False
     candidate_seed: Annotated[int, SEED, "seed of the candidate sets; with q and the labels it fixes them"] = 0
     validation: Annotated[float, BELOW_ONE, "share of training images held out, by candidates, to choose `best`"] = 0.0
@@ -138,11 +141,11 @@ class OptimFields(NamedTuple):
     schedule: Annotated[str, one_of("constant", "cosine", "step"), "the rate over the run, after warm-up"] = "constant"
     warmup_steps: Annotated[int, ANY_COUNT, "steps of linear warm-up"] = 0
     warmup_from: Annotated[float, SHARE, "share of the rate that warm-up starts from"] = 0.0
-    cosine_end: Annotated[float, SHARE, "cosine: share of the rate at the end of the run"] = 0.0
-    drop_epochs: Annotated[tuple[float, ...], EPOCHS, "step: epochs after which the rate drops"] = ()
+    cosine_end: Annotated[float, SHARE, "cosine: share of the rate at the end of the run", COSINE] = 0.0
+    drop_epochs: Annotated[tuple[float, ...], EPOCHS, "step: epochs after which the rate drops", STEP] = ()
     drop_factor: Annotated[float, POSITIVE_SHARE, "step: factor of each drop"] = 0.1
-    drop_every: Annotated[
-        str, TEXT, "step: PATH=EPOCHS,...: there the rate drops as every EPOCHS-th epoch, from 1, begins, and only then"
+    drop_every: Annotated[str, TEXT,
+        "step: PATH=EPOCHS,...: there the rate drops as every EPOCHS-th epoch, from 1, begins, and only then", STEP
     ] = ""  # fmt: skip
     multipliers: Annotated[
         str, TEXT, "factors of the rate by parameter path, PATH=FACTOR,...; backbone=0.1 slows every backbone"
@@ -224,12 +227,10 @@ def check_names(names: Iterable[str], config: Config) -> None:
 
 
 def nearest_field(name: str, valid: Iterable[str]) -> str:
-    """The dotted name that was meant by one like it, by its last part alone, by its section, or by `lr`."""
-    # Of fields with one last part, the last of this order: the one of the run itself, or that is declared first.
+    """The dotted name that one like it meant, or its last part alone (then the first one), its section, or `lr`."""
     paths = sorted(reversed([*valid]), key=lambda path: -path.count("."))
-    meant = {path.rpartition(".")[2]: path for path in paths}
-    meant |= {path.removesuffix(".name"): path for path in paths if path.endswith(".name")}
-    meant |= {"lr": "optim.learning_rate"} | {path: path for path in paths}
+    meant = {path.rpartition(".")[2]: path for path in paths} | {"lr": "optim.learning_rate"}
+    meant |= {path.removesuffix(".name"): path for path in paths} | {path: path for path in paths}
     return meant[nearest(name, meant)]
 
 

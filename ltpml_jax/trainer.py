@@ -14,7 +14,7 @@ import orbax.checkpoint as ocp
 from clu import parameter_overview
 from flax import nnx
 
-from ltpml_jax.config import CUSTOM, fields, validate
+from ltpml_jax.config import CUSTOM, fields, settings, validate
 from ltpml_jax.data import loader
 from ltpml_jax.data.digits_mlt import EMBEDDED
 from ltpml_jax.data.feed import AHEAD
@@ -116,7 +116,7 @@ def check_before_data(config: Config) -> None:
 
     So that data and network are not made for them.
     """
-    check_used(config)
+    check_used(config, settings())
     check_texts(config)
     if config.model.pretrained:
         weights: str = config.model.pretrained

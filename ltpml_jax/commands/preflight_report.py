@@ -34,7 +34,9 @@ def run(config: Config, workdir: Path, limit: float) -> bool:
     """Make all checks, print a line for each (process 0 does), and return whether all are good: the same everywhere.
 
     config is validated, and the processes have joined. limit: seconds that the start may take; 0 for any.
+    Raises UserError where JAX has no devices here, with which no check could be reported.
     """
+    processes.local_devices()
     made = Checks(config, workdir)
     try:
         made.hosts = processes.exchange(made.host())

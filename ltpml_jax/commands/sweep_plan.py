@@ -91,7 +91,7 @@ def _check_fields(values: Any, base: dict[str, str], swept: list[str]) -> None:
 def _run(base: dict[str, str], fields: dict[str, str], short: dict[str, str], out: Path) -> SweepRun:
     """One run, whose config is checked; UserError where it cannot be."""
     from ltpml_jax.config import fields as all_fields
-    from ltpml_jax.config import validate
+    from ltpml_jax.config import settings, validate
     from ltpml_jax.data.field_rules import check_used
     from ltpml_jax.methods.all_methods import METHODS, SECTIONS
     from ltpml_jax.optimizer import check_texts
@@ -103,7 +103,7 @@ def _run(base: dict[str, str], fields: dict[str, str], short: dict[str, str], ou
     words = [f"{flag}={text}" for flag, text in given.items()]
     config = cli.parse("train", train.COMMAND, [*words, "--workdir=."]).config
     validate(config)
-    check_used(config)
+    check_used(config, settings())
     check_texts(config)
     read = METHODS[config.method.name].sections if config.method.name in METHODS else SECTIONS
     for field in fields:

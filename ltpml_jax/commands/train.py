@@ -50,7 +50,6 @@ def start(values: Any, check: bool) -> None:
         with watchdog.watching(workdir, *processes.expected(), *limits):
             if not values.multihost:
                 processes.join(False, limits[0], silence)
-            processes.local_devices()
             if not check:
                 trainer.train(config, workdir)
             elif not preflight_report.run(config, workdir, limits[0]):

@@ -1,8 +1,10 @@
 """What fields of the config ask of each other."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from ltpml_jax.errors import UserError
+from ltpml_jax.methods.settings import Setting
 
 
 def check_together(data: Any) -> None:
@@ -23,30 +25,19 @@ def check_together(data: Any) -> None:
         raise UserError(f"config.data.unknown is 'candidate'; set it to 'unknown' or 'negative', as {what}.")
 
 
-# Field -> the one that decides whether it is used, and with which of its values it is.
-_USED = {
-    "data.missing_rate": ("data.noise", ("missing",)),
-    "data.partial_rate": ("data.noise", ("partial", "tail_biased")),
-    "optim.cosine_end": ("optim.schedule", ("cosine",)),
-    "optim.drop_epochs": ("optim.schedule", ("step",)),
-    "optim.drop_every": ("optim.schedule", ("step",)),
-    "noise.flip_rate": ("noise.rates", ("given",)),
-    "noise.missing_rate": ("noise.rates", ("given",)),
-}
-
-
-def check_used(config: Any) -> None:
+def check_used(config: Any, settings: Mapping[str, Setting]) -> None:
     """Raise UserError for a field without effect, as others are, for runs that begin: comparisons would list it.
 
-    Runs that were trained with one can still be opened.
+    Runs that were trained with one can still be opened. settings: all fields by dotted name.
     """
-    for name, (deciding, kinds) in _USED.items():
-        value, kind = (config[path.partition(".")[0]][path.partition(".")[2]] for path in (name, deciding))
-        if value and kind not in kinds:
+    for name, used in ((name, setting.used) for name, setting in settings.items() if setting.used):
+        section, _, field = name.partition(".")
+        value, kind = config[section][field], config[section][used.by]
+        if value and kind not in used.kinds:
             nothing = {str: "''", tuple: "()"}.get(type(value), "0")
             raise UserError(
-                f"config.{name} is {value!r}, but config.{deciding}={kind} does not use it; set it to {nothing}, or "
-                f"{deciding} to {' or '.join(kinds)}."
+                f"config.{name} is {value!r}, but config.{section}.{used.by}={kind} does not use it; set it to "
+                f"{nothing}, or {section}.{used.by} to {' or '.join(used.kinds)}."
             )
     if config.optim.schedule == "step" and not (config.optim.drop_epochs or config.optim.drop_every):
         raise UserError(

@@ -33,15 +33,17 @@ from ltpml_jax.methods.base import Blocks, Context, Forward, Method, Pass, Plan
 from ltpml_jax.methods.branch import FixedBranch, Offset
 from ltpml_jax.methods.label_states import LabelState
 from ltpml_jax.methods.priors import Prior, missing_rates
-from ltpml_jax.methods.settings import BELOW_ONE, SHARE, between, one_of
+from ltpml_jax.methods.settings import BELOW_ONE, SHARE, Used, between, one_of
+
+GIVEN = Used("rates", ("given",))
 
 
 class NoiseSettings(NamedTuple):
     """Settings of the noise model."""
 
     rates: Annotated[str, one_of("estimated", "given"), "q and r by counts of labels, or the next two"] = "estimated"
-    flip_rate: Annotated[float, BELOW_ONE, "given rates: q, probability that an absent class is a candidate"] = 0.0
-    missing_rate: Annotated[float, BELOW_ONE, "given rates: r, probability that a present class is unknown"] = 0.0
+    flip_rate: Annotated[float, BELOW_ONE, "given: q, probability that an absent class is a candidate", GIVEN] = 0.0
+    missing_rate: Annotated[float, BELOW_ONE, "given: r, probability that a present class is unknown", GIVEN] = 0.0
     weight_exponent: Annotated[float, between(0, 1), "a: classes weigh (N / n_j)^a over its mean"] = 0.0
     branch: Annotated[float, SHARE, "share of the branch on untrained features in the prediction; 0: none"] = 0.5
     branch_dropout: Annotated[float, BELOW_ONE, "dropout of the features of that branch"] = 0.5

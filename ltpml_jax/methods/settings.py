@@ -27,13 +27,21 @@ class Rule(NamedTuple):
     choices: tuple[str, ...] = ()
 
 
+class Used(NamedTuple):
+    """In an annotation: the setting has an effect only where `by`, of its section, is one of `kinds`."""
+
+    by: str
+    kinds: tuple[str, ...]
+
+
 class Setting(NamedTuple):
-    """A declared setting; `free`: whether it may differ when a run is resumed."""
+    """A declared setting; `free`: whether it may differ when a run is resumed; `used`: where, None: always."""
 
     default: Any
     rule: Rule
     meaning: str
     free: bool
+    used: Used | None = None
 
 
 def declared(section: Any) -> Mapping[str, Setting]:
@@ -41,7 +49,13 @@ def declared(section: Any) -> Mapping[str, Setting]:
     hints = get_type_hints(section, include_extras=True)
     parts = {name: hints[name].__metadata__ for name in section._fields}
     return {
-        name: Setting(section._field_defaults[name], rule, meaning, FREE in more)
+        name: Setting(
+            section._field_defaults[name],
+            rule,
+            meaning,
+            FREE in more,
+            next((one for one in more if isinstance(one, Used)), None),
+        )
         for name, (rule, meaning, *more) in parts.items()
     }
 

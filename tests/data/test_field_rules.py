@@ -3,7 +3,7 @@
 import pytest
 
 from ltpml_jax import trainer
-from ltpml_jax.config import default_config, validate
+from ltpml_jax.config import default_config, settings, validate
 from ltpml_jax.data.field_rules import check_used
 from ltpml_jax.errors import UserError
 from tests.helpers import runs
@@ -65,4 +65,4 @@ def test_rates_that_are_used_or_nothing_pass(noise):
     data.noise, data.partial_rate, data.missing_rate = noise, 0.3, 0.4
     for name, kinds in (("missing_rate", ("missing",)), ("partial_rate", ("partial", "tail_biased"))):
         data[name] = data[name] if noise in kinds else 0.0
-    check_used(config)
+    check_used(config, settings())
