@@ -44,9 +44,9 @@ def test_a_run_that_is_resumed_is_the_uninterrupted_one(name, tmp_path):
     assert_same(workdir, trained(name))
 
 
-@pytest.mark.parametrize("devices", [1, 2])
-@pytest.mark.parametrize("name", TOYS)
+@pytest.mark.parametrize(("name", "devices"), [("agreeing_pair", 1), ("remembering", 2)])
 def test_the_number_of_devices_changes_nothing(name, devices, tmp_path):
+    """Of runs; methods/test_contract.py has the steps of both on 1, 2 and 8."""
     train(runs.config(**CHANGES, train__devices=devices), tmp_path, method=TOYS[name]())
     assert_alike(runs.lines(tmp_path), runs.lines(trained(name)))
 

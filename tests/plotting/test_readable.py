@@ -58,10 +58,10 @@ def test_runs_that_a_legend_names_look_different():
 def test_equal_plots_give_equal_files(tmp_path, kind):
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
-        for plot in drawn.plots(drawn.made(3)):
+        for plot in drawn.plots(drawn.made(3))[::5]:
             canvas.save(plot, tmp_path / folder, kind)
     files = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert len(files) == 12
+    assert files == sorted(f"{name}.{ending}" for name in ("ap_by_frequency", "beliefs") for ending in ("csv", kind))
     for name in files:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
