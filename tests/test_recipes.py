@@ -119,7 +119,9 @@ def assert_takes_two_steps(name: str, argument: str, folder: Path, **changes) ->
     assert (held_out == 0) == argument.endswith("reference") and len(run.task.train) + held_out == 60
 
 
-@pytest.mark.parametrize(("name", "argument"), [("voc_mlt", "0.05,reference"), ("coco_mlt", "0.05"), ("nuswide_lt", "0.05")])
+@pytest.mark.parametrize(
+    ("name", "argument"), [("voc_mlt", "0.05,reference"), ("coco_mlt", "0.05"), ("nuswide_lt", "0.05")]
+)
 def test_two_steps_of_every_recipe_on_a_network_that_compiles_quickly(name, argument, tmp_path):
     """And below, voc_mlt's without the argument."""
     with tiny.everywhere():

@@ -12,7 +12,7 @@ from typing import Any
 
 from ltpml_jax.runtime import preemption
 
-STAYING = 200_000  # objects of imports and of tracing, of some 340,000 that a run has at its first step
+STAYING = 600_000  # objects; of imports and tracing a run of NDLP has some 340,000 at its first step
 
 
 @contextlib.contextmanager
@@ -52,7 +52,7 @@ def begin() -> None:
     """Ctrl-C is one line from here on, and garbage is looked for only after STAYING objects.
 
     What is imported and traced stays. To look through it every 700 objects, as Python does unless it is asked not to,
-    is a twentieth of the time to the first step.
+    is a tenth of the time to the first step.
     """
     warnings.filterwarnings("ignore", "Protobuf gencode version")  # of grain's messages, with protobuf 6
     signal.signal(signal.SIGINT, preemption.end_at_once)

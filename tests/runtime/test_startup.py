@@ -62,7 +62,8 @@ def test_an_error_of_another_file_stays_one(restored):
         Path("/nowhere").read_bytes()
 
 
-def test_garbage_is_looked_for_once_after_many_objects_and_then_as_always(restored):
+def test_garbage_is_looked_for_once_after_many_objects_and_then_as_always(restored, monkeypatch):
+    monkeypatch.setattr(startup, "STAYING", 60_000)
     gc.collect()
     gc.set_threshold(*(usual := (700, 10, 10)))
     looks = []
