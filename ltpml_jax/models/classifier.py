@@ -109,15 +109,19 @@ def build(spec: ModelSpec, num_classes: int, seed: int, number: int = 0, draw_ba
     _check(spec)
     key = jax.random.key(seed)
     key = jax.random.fold_in(key, number) if number else key
-    model = nnx.eval_shape(lambda: _assemble(spec, num_classes, key))
-    nnx.update(model, _initial_state(spec.backbone, spec.neck_width, num_classes, draw_backbone, key))
+    keys = WeightKeys(key)
+    backbone = nnx.eval_shape(lambda: _backbone(spec, keys))
+    of_backbone = 0 if draw_backbone else keys.drawn
+    sizes = backbone.features, spec.neck_width, num_classes
+    model = Classifier(backbone, *nnx.eval_shape(lambda: _top(*sizes, spec.dropout, keys)))
+    nnx.update(model, _initial_state(spec.backbone, sizes, of_backbone, key))
     return model
 
 
 def abstract_backbone(name: str) -> ResNet:
     """The backbone `name` of `resnet.ARCHITECTURES` with shapes in place of arrays."""
     spec = ModelSpec(name, 1, 0.0, 0, "stored", "float32", fold_norm=True, pointwise_matmul=True)
-    return nnx.eval_shape(lambda: _assemble(spec, 1, jax.random.key(0))).backbone
+    return nnx.eval_shape(lambda: _backbone(spec, WeightKeys(jax.random.key(0))))
 
 
 class WeightKeys:
@@ -127,9 +131,9 @@ class WeightKeys:
     ResNet-101 is most of the time in which it is traced.
     """
 
-    def __init__(self, key: Array):
-        """Begins with the first of the key's."""
-        self.key, self.drawn = key, 0
+    def __init__(self, key: Array, drawn: int = 0):
+        """Begins after the first `drawn` of the key's."""
+        self.key, self.drawn = key, drawn
 
     def params(self) -> Array:
         """The next key."""
@@ -137,23 +141,28 @@ class WeightKeys:
         return jax.random.fold_in(self.key, self.drawn - 1)
 
 
-def _assemble(spec: ModelSpec, num_classes: int, key: Array) -> Classifier:
-    rngs: Any = WeightKeys(key)
-    batch_statistics = spec.backbone_norm == "batch"
-    compute = Compute(spec.dtype, spec.fold_norm, spec.pointwise_matmul, batch_statistics)
-    backbone = ResNet(ARCHITECTURES[spec.backbone], compute, spec.frozen_stages, rngs)
-    neck = Neck(backbone.features, spec.neck_width, spec.dropout, rngs)
-    head = nnx.Linear(spec.neck_width, num_classes, kernel_init=nnx.initializers.normal(0.01), rngs=rngs)
-    return Classifier(backbone, neck, head)
+def _backbone(spec: ModelSpec, keys: Any) -> ResNet:
+    compute = Compute(spec.dtype, spec.fold_norm, spec.pointwise_matmul, spec.backbone_norm == "batch")
+    return ResNet(ARCHITECTURES[spec.backbone], compute, spec.frozen_stages, keys)
+
+
+def _top(features: int, width: int, classes: int, dropout: float, keys: Any) -> tuple[Neck, nnx.Linear]:
+    head = nnx.initializers.normal(0.01)
+    return Neck(features, width, dropout, keys), nnx.Linear(width, classes, kernel_init=head, rngs=keys)
 
 
 # One compilation (that a compilation cache can keep) instead of forty small ones, one for each shape drawn;
 # it is the same one whatever the switches are, because weights do not depend on them.
-@partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _initial_state(backbone: str, neck_width: int, num_classes: int, draw_backbone: bool, key: Array) -> nnx.State:
-    spec = ModelSpec(backbone, neck_width, 0.0, 0, "stored", "float32", fold_norm=True, pointwise_matmul=True)
-    drawn = nnx.state(_assemble(spec, num_classes, key))
-    return drawn if draw_backbone else nnx.filter_state(drawn, lambda path, _: "backbone" not in path)
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _initial_state(backbone: str, sizes: tuple[int, int, int], of_backbone: int, key: Array) -> dict[str, nnx.State]:
+    """States of the parts, by name; without the backbone if it would have the first `of_backbone` keys."""
+    keys = WeightKeys(key, of_backbone)
+    parts: dict[str, nnx.Module] = {}
+    if not of_backbone:
+        spec = ModelSpec(backbone, 1, 0.0, 0, "stored", "float32", fold_norm=True, pointwise_matmul=True)
+        parts["backbone"] = _backbone(spec, keys)
+    parts["neck"], parts["head"] = _top(*sizes, 0.0, keys)
+    return {name: nnx.state(part) for name, part in parts.items()}
 
 
 class Parts(NamedTuple):
