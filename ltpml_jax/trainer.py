@@ -15,7 +15,7 @@ from clu import parameter_overview
 from flax import nnx
 
 from ltpml_jax.config import CUSTOM, fields, settings, validate
-from ltpml_jax.data import loader
+from ltpml_jax.data import datasets, loader
 from ltpml_jax.data.digits_mlt import EMBEDDED
 from ltpml_jax.data.feed import AHEAD
 from ltpml_jax.data.field_rules import check_used
@@ -114,10 +114,11 @@ def check_records(run: Experiment) -> None:
 def check_before_data(config: Config) -> None:
     """Raise UserError for fields of the config that its others do not use, and for texts and files that are wrong.
 
-    So that data and network are not made for them.
+    So that data and network are not made for them, nor weights downloaded for a dataset that is not there.
     """
     check_used(config, settings())
     check_texts(config)
+    datasets.check_there(config.data.name, config.data.dir)
     if config.model.pretrained:
         weights: str = config.model.pretrained
         check_weights(SHIPPED.get(weights) or weights, config.model.backbone)

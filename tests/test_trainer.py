@@ -191,6 +191,7 @@ def test_a_device_without_enough_memory_is_one_sentence(tmp_path, monkeypatch):
         ({"train__devices": 6}, "6 devices cannot share the run; set config.train.devices to 1, 2, 4"),
         ({"optim__drop_every": "head=2", "model__pretrained": "nowhere.safetensors"}, "drop_every is 'head=2', but"),
         ({"model__pretrained": "nowhere.safetensors"}, "nowhere.safetensors"),
+        ({"data__name": "own", "model__pretrained": "nowhere.safetensors"}, "There is no dataset 'own' in "),
         ({"data__validation": 0.9999}, "leaves none of 1200 training images"),
         ({"data__batch_size": 8192}, "make it smaller"),
         ({"data__dir": __file__ + "/below"}, "name a writable folder"),

@@ -34,19 +34,23 @@ def load(name: str, data_dir: str) -> Dataset:
 
     Raises UserError for an unknown name, a folder that cannot be written and a damaged dataset folder.
     """
+    check_there(name, data_dir)
     if name in EMBEDDED:
         opened = prepared.open_folder(_built(name, data_dir), "it is built again on its next use")
     else:
-        folder = prepared.folder_of(name, data_dir)
-        if not folder.exists():
-            raise UserError(_unknown(name, data_dir))
-        opened = prepared.open_folder(folder, "prepare it again")
+        opened = prepared.open_folder(prepared.folder_of(name, data_dir), "prepare it again")
     classes = len(opened.class_names)
     splits = {
         split: Split(Records(name, str(opened.folder), split, len(states), classes), states)
         for split, states in opened.states.items()
     }
     return Dataset(name, splits["train"], splits["test"], splits.get("validation"), opened.class_names, opened.groups)
+
+
+def check_there(name: str, data_dir: str) -> None:
+    """Raise the UserError of `load` for a name that is neither embedded nor prepared below `data_dir`."""
+    if name not in EMBEDDED and not prepared.folder_of(name, data_dir).exists():
+        raise UserError(_unknown(name, data_dir))
 
 
 def folder_of(name: str, data_dir: str) -> epath.Path:
