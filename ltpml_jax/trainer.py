@@ -39,7 +39,7 @@ from ltpml_jax.methods.settings import Config
 from ltpml_jax.models.pretrained import check_weights
 from ltpml_jax.models.resnet import ARCHITECTURES
 from ltpml_jax.optimizer import check_texts
-from ltpml_jax.runtime import checkpoints, metrics_log, preemption, processes, watchdog
+from ltpml_jax.runtime import checkpoints, metrics_log, preemption, processes, startup, watchdog
 from ltpml_jax.runtime.files import sole_run, write_atomic, writing
 from ltpml_jax.runtime.metrics_log import MetricsLog
 from ltpml_jax.runtime.progress import Progress
@@ -229,6 +229,8 @@ def loop(
             step += 1
             steps.add(step, metrics, broadcasts)
             steps.collect(AHEAD, state)
+            if step > AHEAD:  # the first step is through, and the devices work on others
+                startup.collect_garbage()
             every, at_end = config.train.checkpoint_every, step % per_epoch == 0
             if steps.stop or at_end or (every and step % every == 0):
                 steps.collect(0, state)

@@ -12,6 +12,7 @@ import numpy as np
 from ltpml_jax.errors import UserError
 from ltpml_jax.evaluation.opened import OpenRun
 from ltpml_jax.inference.inputs import printable
+from ltpml_jax.runtime import startup
 
 
 class Outputs(NamedTuple):
@@ -59,4 +60,5 @@ def outputs(run: OpenRun, places: Sequence[Path], threads: int) -> Iterator[Outp
                     "config.optim.learning_rate."
                 )
             logits[np.array(errors) != ""] = np.nan
+            startup.collect_garbage()
             yield Outputs(errors, logits)

@@ -12,7 +12,7 @@ from typing import Any
 
 from ltpml_jax.runtime import preemption
 
-STAYING = 600_000  # objects; of imports and tracing a run of NDLP has some 340,000 at its first step
+STAYING = 600_000  # objects; of imports and tracing a run of NDLP has 380,000 at its first step
 
 
 @contextlib.contextmanager
@@ -49,7 +49,7 @@ def _lost() -> bool:
 
 
 def begin() -> None:
-    """Ctrl-C is one line from here on, and garbage is looked for only after STAYING objects.
+    """Ctrl-C is one line from here on, and garbage is looked for only after STAYING objects, or on `collect_garbage`.
 
     What is imported and traced stays. To look through it every 700 objects, as Python does unless it is asked not to,
     is a tenth of the time to the first step.
@@ -67,3 +67,9 @@ def begin() -> None:
 
     gc.callbacks.append(afterwards)
     gc.set_threshold(STAYING, *usual[1:])
+
+
+def collect_garbage() -> None:
+    """Look for garbage, if `begin` put it off: what stays is there, and from here on arrays may wait to be freed."""
+    if gc.get_threshold()[0] == STAYING:
+        gc.collect()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ltpml_jax.runtime import preemption, startup
+from tests.helpers import runs
 
 
 @pytest.fixture
@@ -77,3 +78,14 @@ def test_garbage_is_looked_for_once_after_many_objects_and_then_as_always(restor
     seen = len(looks)
     kept += [[] for _ in range(10_000)]
     assert len(looks) > seen
+
+
+def test_training_looks_for_garbage_after_its_first_steps(restored, tmp_path):
+    gc.collect()
+    gc.set_threshold(*(usual := (701, 11, 11)))
+    startup.collect_garbage()  # where nothing put it off, nothing is done
+    assert not gc.get_freeze_count()
+    startup.begin()
+    assert gc.get_threshold()[0] == startup.STAYING
+    runs.tiny_run(tmp_path, method__name="bce", train__epochs=1)
+    assert gc.get_threshold() == usual and gc.get_freeze_count()
