@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ltpml_jax import open_run, train
+from ltpml_jax import audit_runs, open_run, train
 from ltpml_jax.errors import UserError
 from tests.helpers import runs, session, tiny
 from tests.helpers.same_runs import assert_same
@@ -92,6 +92,15 @@ def test_beliefs_of_a_method_with_two_tables():
     soft, hard = opened.beliefs()
     assert soft.shape == hard.shape == (1080, 20) and (hard == (soft > 0.5)).all()
     assert opened.config.method.name == "custom"
+
+
+def test_labels_are_audited_by_a_method_that_is_not_in_the_package(tmp_path):
+    workdir, method = trained("remembering"), TOYS["remembering"]()
+    found = open_run(workdir, method=method).audit(tmp_path / "one", wanted=["csv"], top=5, per_class=0)
+    again = audit_runs([workdir], tmp_path / "other", method=method, wanted=["csv"], top=5, per_class=0)
+    assert found.evidence.soft is not None and len(found.entries) > 0 and found.entries == again.entries
+    with pytest.raises(UserError, match="'custom': the method is not in this package"):
+        audit_runs([workdir], tmp_path / "none")
 
 
 def test_a_run_of_an_own_method_cannot_be_opened_without_it():

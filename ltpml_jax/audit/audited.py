@@ -9,7 +9,9 @@ import numpy as np
 from ltpml_jax.audit import belief, entries, evidence, exports, page, pictures
 from ltpml_jax.audit.exports import Audit
 from ltpml_jax.errors import UserError
+from ltpml_jax.methods.base import Method
 from ltpml_jax.runtime import result_folder
+from ltpml_jax.runtime.files import expanded
 
 PAGE = "html"
 
@@ -18,7 +20,8 @@ def audit_runs(
     workdirs: Sequence[str | Path] | str | Path,
     out: str | Path,
     *,
-    data_dir: str = "",
+    data_dir: str | Path = "",
+    method: Method | None = None,
     form: str = "combined",
     top: int = 500,
     per_class: int = 20,
@@ -28,7 +31,7 @@ def audit_runs(
     """Rank the labels that runs distrust and write them to a folder, as `ltpml audit` (docs/audit.md).
 
     Args:
-        workdirs: of runs on the same labels, such as those of K folds.
+        workdirs: of runs on the same labels, such as those of K folds; method: what `ltpml_jax.train` was given.
         out: the folder; an audit that is there is replaced; data_dir: where the dataset lies now, if it was moved.
         form: what ranks, a key of belief.FORMS.
         top: entries of each list; per_class: of each class in each list, also beyond `top`.
@@ -38,9 +41,9 @@ def audit_runs(
     Raises UserError as `evidence.collect`, for labels that an export cannot keep, and an `out` that is something else.
     """
     _check(form, wanted)
-    result_folder.check(out := Path(out), entries.MARK)
+    result_folder.check(out := expanded(out), entries.MARK)
     several = [workdirs] if isinstance(workdirs, str | Path) else workdirs
-    found = evidence.collect([Path(path) for path in several], data_dir)
+    found = evidence.collect([Path(path) for path in several], data_dir, method)
     if "csv" in wanted:
         exports.check_names(found.class_names)
     believed = belief.FORMS[form](found)

@@ -19,6 +19,7 @@ from ltpml_jax.data.task import origin
 from ltpml_jax.errors import UserError
 from ltpml_jax.evaluation.opened import OpenRun, open_run
 from ltpml_jax.evaluation.prediction import predict_all
+from ltpml_jax.methods.base import Method
 from ltpml_jax.methods.label_states import listed
 from ltpml_jax.methods.priors import counts_beside_known
 
@@ -62,15 +63,15 @@ class Evidence(NamedTuple):
     disagreements: np.ndarray
 
 
-def collect(workdirs: Sequence[Path], data_dir: str = "") -> Evidence:
-    """Open runs on the same labels, one at a time, and put what they say together.
+def collect(workdirs: Sequence[Path], data_dir: str | Path = "", method: Method | None = None) -> Evidence:
+    """Open runs on the same labels, one at a time, and put what they say together; method: one that they were given.
 
     Raises UserError where a run cannot be opened, or two were not trained on the same labels.
     """
     first: OpenRun | None = None
     found, seeds = [], []
     for workdir in workdirs:
-        opened = open_run(workdir, data_dir=data_dir)
+        opened = open_run(workdir, method, data_dir)
         first = first or opened
         check_same(first, workdirs[0], opened, workdir)
         found.append(run_scores(opened))

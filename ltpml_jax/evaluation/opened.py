@@ -28,7 +28,7 @@ from ltpml_jax.exporting.exported_run import exportable
 from ltpml_jax.methods.base import Method
 from ltpml_jax.methods.settings import Config
 from ltpml_jax.runtime import checkpoints
-from ltpml_jax.runtime.files import check_regular
+from ltpml_jax.runtime.files import check_regular, expanded
 from ltpml_jax.runtime.processes import local_devices
 from ltpml_jax.state import TrainState, make_mesh
 from ltpml_jax.workdir import as_path, saved_config
@@ -61,7 +61,7 @@ class OpenRun:
             UserError: an image that cannot be read, is of another form, or alone; or a prediction that the method does
                 not have.
         """
-        if isinstance(images, str | os.PathLike) or getattr(images, "ndim", 4) != 4:
+        if isinstance(images, str | os.PathLike) or getattr(images, "ndim", 4) not in (1, 4):  # 1: paths, as a column
             raise UserError("One image or path was given where a list of them is predicted; put it in a list.")
         name = prediction or self.predictions[0]
         if name not in self.predictions:
@@ -104,7 +104,7 @@ class OpenRun:
 
         Raises UserError as `export_folder.export`, and where the run has no model.json.
         """
-        return export_folder.export(exportable(self.config, self.workdir, self.network), Path(folder), formats)
+        return export_folder.export(exportable(self.config, self.workdir, self.network), expanded(folder), formats)
 
     def audit(self, out: str | Path, **options: Any) -> Any:
         """Rank the labels to distrust and write them to a folder, as `ltpml audit` (docs/audit.md).
@@ -112,8 +112,9 @@ class OpenRun:
         By the last checkpoint. options: those of `ltpml_jax.audit_runs`, such as `top`; returns what it does, UserError
         as there.
         """
+        given = {"data_dir": self.config.data.dir, "method": self.network.method}
         # By the package's door: audits open runs, and are above this.
-        return ltpml_jax.audit_runs([self.workdir], out, **{"data_dir": self.config.data.dir} | options)
+        return ltpml_jax.audit_runs([self.workdir], out, **given | options)
 
     def test_scores(self) -> dict[str, Scores]:
         """By prediction: mAP by class group, F1 and accuracy on the test split, in percent; UserError as `run`."""
@@ -133,7 +134,7 @@ class OpenRun:
 def open_run(
     workdir: str | Path,
     method: Method | None = None,
-    data_dir: str = "",
+    data_dir: str | Path = "",
     checkpoint: str = "last",
     all_devices: bool = False,
 ) -> OpenRun:
@@ -152,11 +153,12 @@ def open_run(
     workdir = as_path(workdir)
     config = saved_config(workdir)
     if data_dir:
-        config.data.dir = data_dir
+        config.data.dir = os.fspath(data_dir)
     validate(config)
     devices = local_devices()
     mesh = make_mesh(devices if all_devices else devices[:1])
-    return OpenRun(config, workdir, load_network(config, workdir, mesh, checkpoint, method), mesh)
+    network = load_network(config, workdir, mesh, checkpoint, method)
+    return OpenRun(config, workdir.absolute(), network, mesh)  # as the program may change its folder
 
 
 def _pixels(image: Image, resize: augment.Resize, size: int) -> np.ndarray:
@@ -171,8 +173,8 @@ def _pixels(image: Image, resize: augment.Resize, size: int) -> np.ndarray:
         if isinstance(image, np.ndarray):  # through a lossless file, so that arrays and files are resized alike
             encoded = cv2.imencode(".png", image[..., ::-1])[1].tobytes()
         else:
-            check_regular(image)
-            encoded = Path(image).read_bytes()
+            check_regular(image := expanded(image))
+            encoded = image.read_bytes()
         return resize(encoded, augment.whole, size)
     except (OSError, ValueError, cv2.error) as error:
         what = f"array of shape {image.shape}" if isinstance(image, np.ndarray) else image

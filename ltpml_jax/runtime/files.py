@@ -1,10 +1,12 @@
 """Files that other processes see whole or not at all, and locks that end with the process that holds them."""
 
 import contextlib
+import csv
 import errno
+import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,7 +21,19 @@ LOCK = ".lock"  # the name of a folder's lock file, which stays there
 
 def cache_home() -> Path:
     """Where this package keeps what it can make or fetch again: $XDG_CACHE_HOME/ltpml_jax, or ~/.cache/ltpml_jax."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ltpml_jax"
+    return expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "ltpml_jax"
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """The path, with the home of ~ and of ~USER; a name that only begins like that (~draft.png) stays as it is."""
+    return Path(os.path.expanduser(path))
+
+
+def csv_line(cells: Iterable[object]) -> str:
+    """A row of a CSV file, with its line break; cells that hold one of any kind are in quotes."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\r\n").writerow(cells)  # what is part of that it puts in quotes
+    return buffer.getvalue().removesuffix("\r\n") + "\n"
 
 
 @contextlib.contextmanager

@@ -47,8 +47,24 @@ def test_an_opened_run_predicts_what_it_was_evaluated_on(tmp_path: Path):
     assert from_arrays.shape == (5, 20) and from_arrays.dtype == np.float32
     np.testing.assert_array_equal(from_arrays, from_files)
     assert opened.predict([]).shape == (0, 20)
+    column = np.array([str(path) for path in paths], object)
+    np.testing.assert_array_equal(opened.predict(column), from_files)
     table = json.loads((runs.finished() / "results.json").read_text())["test"]["last (epoch 2)"]
     assert opened.test_scores()["network"]["mAP_total"] == pytest.approx(table["mAP_total"], abs=0.05)
+
+
+def test_another_folder_of_the_program_changes_nothing(tmp_path: Path, monkeypatch):
+    """And ~ is the home everywhere."""
+    monkeypatch.chdir(runs.finished().parent)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    opened = open_run(runs.finished().name, data_dir=runs.data_dir())
+    monkeypatch.chdir(tmp_path)
+    assert opened.beliefs()[0].shape == (1080, 20)
+    opened.export("~/model", ["safetensors"])
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "one.png"), image[..., ::-1])
+    np.testing.assert_array_equal(opened.predict(["~/one.png"]), opened.predict([image]))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "one.png"]
 
 
 def test_predictions_need_no_dataset(tmp_path: Path):
