@@ -14,7 +14,7 @@ from ltpml_jax.config import default_config, fields, settings
 from ltpml_jax.data.locations import unwritable
 from ltpml_jax.errors import UserError
 from ltpml_jax.methods.settings import Config
-from ltpml_jax.runtime.files import LOCK, write_atomic, writing
+from ltpml_jax.runtime.files import LOCK, expanded, write_atomic, writing
 
 PATIENCE = 10.0  # seconds until a network file system shows what another host wrote
 FILE = "config.json"
@@ -25,7 +25,7 @@ def as_path(workdir: str | Path) -> Path:
     text = os.fspath(workdir) if isinstance(workdir, str | os.PathLike) else ""
     if not text or text.partition("/")[0].endswith(":"):  # a Path has made one slash of the two of a URL
         raise UserError(f"The work directory is {workdir!r}; give the path of a folder (mount it, where it is a URL).")
-    return Path(text).expanduser()
+    return expanded(text)
 
 
 def claim(config: Config, workdir: Path) -> None:

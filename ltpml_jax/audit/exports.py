@@ -4,7 +4,6 @@ Each file keeps all four states: as attributes, lists of its own, or numbers. cl
 others have those whose bytes the audit wrote.
 """
 
-import csv
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from ltpml_jax.audit.pictures import Picture
 from ltpml_jax.data.labels import LabelState
 from ltpml_jax.data.readers import coco, tables
 from ltpml_jax.errors import UserError
+from ltpml_jax.runtime.files import csv_line
 
 
 class Audit(NamedTuple):
@@ -126,11 +126,10 @@ def as_csv(audit: Audit, folder: Path) -> None:
     """labels.csv: what `prepare --csv --images=AUDIT` reads, one column a class of 1, 0, ? and nothing."""
     symbols = [tables.CELLS[state] for state in LabelState]
     with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["path", "id", *audit.evidence.class_names])
+        file.write(csv_line(["path", "id", *audit.evidence.class_names]))
         for picture in audit.pictures:
             states = audit.evidence.given[picture.row].tolist()
-            rows.writerow([picture.path, picture.id, *(symbols[state] for state in states)])
+            file.write(csv_line([picture.path, picture.id, *(symbols[state] for state in states)]))
 
 
 def label_studio(audit: Audit, folder: Path) -> None:

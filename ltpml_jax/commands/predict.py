@@ -169,8 +169,9 @@ def _observed(values: Any, opened: "OpenRun") -> "Observed":
     """The labels of the images that are meant; those that the run was tested on are no training images."""
     from ltpml_jax.evaluation import predictions_file
     from ltpml_jax.inference import inputs, pseudo_labels
+    from ltpml_jax.runtime.files import expanded
 
-    table = Path(values.labels or values.input[0]).expanduser()
+    table = expanded(values.labels or values.input[0])
     meanings = values.unlisted, values.minus_one, "--labels" if values.labels else "--input"
     known = pseudo_labels.observed(table, values.images, opened.class_names, *meanings)
     if values.labels:

@@ -4,6 +4,7 @@ Nothing here imports TFDS before a record is read or a dataset is built.
 """
 
 from dataclasses import dataclass
+from os.path import expanduser
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ def check_there(name: str, data_dir: str) -> None:
 def folder_of(name: str, data_dir: str) -> epath.Path:
     """Where the dataset lies, or would; UserError where no path from here leads there."""
     if name in EMBEDDED:
-        return epath.Path(data_dir).expanduser() / name / VERSION
+        return epath.Path(expanduser(data_dir)) / name / VERSION
     return prepared.folder_of(name, data_dir)
 
 

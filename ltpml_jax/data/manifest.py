@@ -13,6 +13,7 @@ import shlex
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def save(path: epath.PathLike, table: np.ndarray, origin: dict[str, Any]) -> Man
         UserError: the name does not end in .safetensors, or the file cannot be written.
     """
     check_reachable(path)
-    path = epath.Path(path).expanduser()
+    path = epath.Path(expanduser(path))
     if path.suffix != SUFFIX:
         raise UserError(f"{path} does not end in {SUFFIX}; give the manifest a name that does.")
     table = np.ascontiguousarray(table, np.int8)
@@ -100,7 +101,7 @@ def read_origin(path: epath.PathLike) -> dict[str, Any]:
 def _opened(path: epath.PathLike) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
     """The table, memory-mapped, and the metadata; what goes wrong inside, too, is a UserError that names the file."""
     check_reachable(path)
-    file = _local(epath.Path(path).expanduser())
+    file = _local(epath.Path(expanduser(path)))
     try:
         table, entry = _parts(file)
         yield table, json.loads(entry)

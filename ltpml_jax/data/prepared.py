@@ -12,6 +12,7 @@ import json
 import shutil
 import tempfile
 from dataclasses import dataclass
+from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ class Prepared:
 def folder_of(name: str, data_dir: epath.PathLike) -> epath.Path:
     """Where the dataset `name` lies below `data_dir`; UserError where no path from here leads there."""
     check_reachable(data_dir)
-    return epath.Path(data_dir).expanduser() / DATASET / name / VERSION
+    return epath.Path(expanduser(data_dir)) / DATASET / name / VERSION
 
 
 def labels_file(split: str) -> str:
@@ -83,7 +84,7 @@ def open_folder(folder: epath.PathLike, remedy: str = _REMEDY) -> Prepared:
         UserError: files are missing or damaged; ends with `remedy`, what follows when the folder is deleted. Images
             are not read; ArrayRecord checks those as it reads them.
     """
-    folder = epath.Path(folder).expanduser()
+    folder = epath.Path(expanduser(folder))
     check_reachable(folder)
     metadata = _read_metadata(folder, remedy)
     if is_remote(folder):

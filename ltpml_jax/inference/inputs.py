@@ -8,6 +8,7 @@ from typing import NamedTuple
 from ltpml_jax.data.readers import tables, text_table
 from ltpml_jax.data.readers.text_table import Table
 from ltpml_jax.errors import UserError
+from ltpml_jax.runtime.files import expanded
 
 TABLES = (".csv", ".jsonl", ".parquet", ".tsv")  # the last is refused as a table, not as an image
 # Of the images that a folder is searched for; a file that is named itself may end as it likes.
@@ -35,7 +36,7 @@ def find(inputs: Iterable[str], images: str = "") -> Images:
     """
     places: dict[str, Path] = {}
     notes: list[str] = []
-    for one in (Path(name).expanduser() for name in inputs):
+    for one in (expanded(name) for name in inputs):
         some = False
         for name, place in _of(one, images, notes):
             some = True
@@ -91,7 +92,7 @@ def _inside(folder: Path) -> Iterator[Path]:
 
 def _of_table(place: Path, images: str, notes: list[str]) -> Iterator[tuple[str, Path]]:
     table = text_table.read(str(place), "--input")
-    column, home = path_column(table), Path(images).expanduser() if images else place.parent
+    column, home = path_column(table), expanded(images) if images else place.parent
     notes.append(f"{place}: paths are in the column {column!r}, relative to {home}.")
     for row, name in enumerate(table.text(column).to_pylist()):
         if not name:

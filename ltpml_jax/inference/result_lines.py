@@ -6,7 +6,6 @@ float32 again.
 """
 
 import csv
-import io
 import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TextIO
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple, TextIO
 import numpy as np
 
 from ltpml_jax.inference.thresholds import Decision
+from ltpml_jax.runtime.files import csv_line
 
 SEPARATOR = ";"
 SCORE = "score:"
@@ -56,12 +56,12 @@ class CSVLines:
 
     def header(self) -> str:
         """What the file begins with."""
-        return _csv_line(columns(self.decision))
+        return csv_line(columns(self.decision))
 
     def line(self, result: Result) -> str:
         """One image, with the line's end."""
         scores = [""] * len(self.decision.class_names) if result.error else [str(score) for score in result.scores]
-        return _csv_line([result.path, result.error, joined(self.decision, result), *scores])
+        return csv_line([result.path, result.error, joined(self.decision, result), *scores])
 
     def read(self, file: TextIO, whole: bool) -> Iterator[tuple[Result, str]]:
         """Results, and their labels joined; a last one that is not complete is left out.
@@ -133,12 +133,6 @@ class JSONLines:
                 raise
             except (ValueError, KeyError, TypeError, AttributeError):
                 raise FormatError("a line of it is no result") from None
-
-
-def _csv_line(cells: list[str]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerow(cells)
-    return buffer.getvalue()
 
 
 def _decimal(score: Any) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ltpml_jax.errors import UserError
 from ltpml_jax.evaluation import expected_thresholds
-from ltpml_jax.runtime.files import check_regular
+from ltpml_jax.runtime.files import check_regular, expanded
 
 EXPECTED = "expected"
 FORM = f"a JSON object of a threshold for each class, or --threshold={EXPECTED}|0.5"
@@ -42,7 +42,7 @@ def decide(text: str, class_names: tuple[str, ...], workdir: Path, step: int) ->
     try:
         number = float(text)
     except ValueError:
-        return Decision(class_names, _of_file(Path(text).expanduser(), class_names))
+        return Decision(class_names, _of_file(expanded(text), class_names))
     return Decision(class_names, _checked(np.full(len(class_names), number), "--threshold"))
 
 

@@ -9,7 +9,7 @@ from safetensors.numpy import load_file
 
 from ltpml_jax.errors import UserError
 from ltpml_jax.models import torch_files
-from ltpml_jax.runtime.files import check_regular
+from ltpml_jax.runtime.files import check_regular, expanded
 
 
 def read(path: Path) -> tuple[dict[str, np.ndarray], str]:
@@ -59,7 +59,7 @@ def locate(source: str | Path) -> Path:
     """
     text = str(source)
     if not text.startswith(PREFIX):
-        return Path(text).expanduser()
+        return expanded(text)
     repository, file = _parse(text)
     return _download(text, repository, file)
 

@@ -4,7 +4,6 @@ Figures are made without pyplot, so that no state is shared and nothing waits fo
 Okabe and Ito, which remain distinct under the common kinds of colour blindness.
 """
 
-import csv
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from ltpml_jax.runtime.files import csv_line
 
 GROUP_COLOURS = {"head": "#0072B2", "medium": "#E69F00", "tail": "#CC79A7"}
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000")
@@ -94,9 +95,8 @@ def save(plot: Plot, folder: Path, kind: str) -> list[str]:
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a script that the font does not have
         plot.figure.savefig(path, format=kind, dpi=DOTS, metadata=fixed)
     with (folder / f"{plot.name}.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(plot.columns)
-        writer.writerows(zip(*(map(_cell, column) for column in plot.columns.values()), strict=True))
+        rows = zip(*(map(_cell, column) for column in plot.columns.values()), strict=True)
+        file.writelines(map(csv_line, [plot.columns, *rows]))
     return [path.name, f"{plot.name}.csv"]
 
 

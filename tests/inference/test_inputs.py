@@ -80,6 +80,14 @@ def test_tables_of_json_lines_are_read_and_those_with_tabs_are_not_taken_for_ima
         inputs.find([str(tmp_path / "t.tsv")])
 
 
+def test_a_name_that_only_begins_like_a_home_is_one(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    (folder / "~no_user.png").touch()
+    (folder / "list.csv").write_text("path\n~no_user.png\n")
+    assert list(inputs.find(["~no_user.png"]).places) == ["~no_user.png"]
+    assert list(inputs.find(["list.csv"], "~no_user").places.values()) == [Path("~no_user/~no_user.png")]
+
+
 def test_what_is_not_there_and_names_for_two_images_are_refused(folder):
     with pytest.raises(UserError, match=r"There is no file or folder .*/no\.jpg"):
         inputs.find([str(folder / "no.jpg")])

@@ -17,7 +17,7 @@ NAMES = ("cat", 'a "big", dog', "line\nbreak")
 DECISION = Decision(NAMES, np.array([0.5, 0.1, 0.9]))
 SCORES = np.array([[0.7, 0.1, 0.95], [0.1, 0.2, 0.3], [1 / 3, 2 / 3, 1e-9]], np.float32)
 ROWS = [Result(f"{row}, é.jpg", "", scores) for row, scores in enumerate(SCORES)]
-ROWS.insert(1, Result("torn\n.jpg", "cannot be read;\nreally", np.full(3, np.nan, np.float32)))
+ROWS.insert(1, Result("torn\n or\rreturned.jpg", "cannot be read;\nreally", np.full(3, np.nan, np.float32)))
 LABELS = [["cat", "line\nbreak"], [], ['a "big", dog'], ['a "big", dog']]
 
 
@@ -45,7 +45,7 @@ def test_json_lines(tmp_path):
     first, torn, *_, last = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
     assert first["labels"] == LABELS[0] and list(first["scores"]) == list(NAMES)
     assert first["top"] == [["line\nbreak", 0.95], ["cat", 0.7]]
-    assert torn == {"path": "torn\n.jpg", "error": "cannot be read;\nreally"}
+    assert torn == {"path": "torn\n or\rreturned.jpg", "error": "cannot be read;\nreally"}
     np.testing.assert_array_equal(np.array(list(last["scores"].values()), np.float32), SCORES[2])
 
 

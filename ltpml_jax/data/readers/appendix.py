@@ -7,6 +7,7 @@ three levels below it: `voc_lt_train.txt`, `voc_lt_test.txt`, `voc_labels.txt`, 
 
 import re
 from dataclasses import dataclass
+from os.path import expanduser
 
 import numpy as np
 from etils import epath
@@ -66,12 +67,12 @@ def read_appendix(dataset: str, appendix: epath.PathLike, images: epath.PathLike
     source = SOURCES[dataset]
     for folder in (appendix, images):
         check_reachable(folder)
-    home = epath.Path(appendix).expanduser()
+    home = epath.Path(expanduser(appendix))
     found = _search(home)
     lists = {part: _the_list(source, part, found, appendix) for part in ("train", "test", "labels")}
     class_names = read_classes(lists["labels"])
     read = {split: read_images(lists[split], len(class_names)) for split in ("train", "test")}
-    root = epath.Path(images).expanduser()
+    root = epath.Path(expanduser(images))
     splits = {
         split: ListedSplit(images.paths, _locate(images.paths, root, source, lists[split]), images.states)
         for split, images in read.items()
