@@ -195,7 +195,17 @@ def _file(content: bytes) -> pa.BufferReader:
 
 def _json_lines(content: bytes) -> tuple[list[pa.Array], list[str]]:
     table = pyarrow.json.read_json(_file(content))
+    kept = pa.schema([(field.name, _as_written(field.type)) for field in table.schema])
+    if kept != table.schema:
+        table = pyarrow.json.read_json(_file(content), parse_options=pyarrow.json.ParseOptions(explicit_schema=kept))
     return _whole(table), table.column_names
+
+
+def _as_written(kind: pa.DataType) -> pa.DataType:
+    """Text for what Arrow took for a time: it would write an id 2021-03-04 as 2021-03-04 00:00:00."""
+    if pa.types.is_list(kind):
+        return pa.list_(_as_written(kind.value_type))
+    return pa.string() if pa.types.is_timestamp(kind) else kind
 
 
 def _parquet(content: bytes) -> tuple[list[pa.Array], list[str]]:

@@ -88,3 +88,13 @@ def test_a_row_a_label_of_several_annotators_and_splits(tmp_path):
 def test_wrong_rows_of_labels(tmp_path, rows, message):
     with pytest.raises(UserError, match=message):
         read_csv(tmp_path, "path,class,value\n" + rows, "unknown")
+
+
+def test_text_of_json_lines_that_looks_like_a_date_stays_as_it_was_written(tmp_path):
+    lines = ('{"path":"a.png","split":"train","id":"2021-03-04","labels":["2021-03-04","2021-03-05"]}',
+             '{"path":"b.png","split":"test","id":"2021-03-04T00:00:00Z","labels":["2021-03-05"]}')  # fmt: skip
+    (tmp_path / "l.jsonl").write_text("\n".join(lines) + "\n")
+    listing = tables.read_table(str(tmp_path / "l.jsonl"), "/photos", "negative")
+    assert listing.class_names == ("2021-03-04", "2021-03-05")
+    ids = {name: list(split.ids) for name, split in listing.splits.items()}
+    assert ids == {"train": ["2021-03-04"], "test": ["2021-03-04T00:00:00Z"]}
