@@ -84,8 +84,8 @@ def compare(
     """Compare the runs in some work directories.
 
     by: fields that group the runs; without any, all but the seeds and those that change no result. draws, seed: of the
-    bootstrap. Raises UserError for a run that is not finished, a field that there is not, and runs whose test images,
-    test labels or classes differ.
+    bootstrap. Head, medium and tail classes are those of the first run. Raises UserError for a run that is not
+    finished, a field that there is not, and runs whose test images, test labels or classes differ.
     """
     runs = [load(path) for path in dict.fromkeys(path.resolve() for path in workdirs)]
     check_same(runs)
@@ -102,6 +102,7 @@ def compare(
     found.sort(key=lambda one: -np.nan_to_num(one[0].scores[:, 0].mean(), nan=-1.0))
     if not read.all():
         notes = [*notes, f"{int((~read).sum())} test images that a run could not read are left out for all runs"]
+    notes = [*notes, *regrouped(runs)]
     groups = tuple(one for one, _ in found)
     return Comparison(tuple(names), groups, compare_pairs(found), len(states), (*notes, *warnings(groups)))
 
@@ -154,7 +155,7 @@ def observed_scores(logits: np.ndarray, states: np.ndarray, groups: Mapping[str,
 
 
 def check_same(runs: Sequence[FinishedRun]) -> None:
-    """Raise UserError where two runs do not have the same test images, in one order, labels, classes and groups."""
+    """Raise UserError where two runs do not have the same test images, in one order, labels and classes."""
     if not runs:
         raise UserError("There is no finished run to compare; give the work directories of some.")
     first = runs[0]
@@ -167,10 +168,20 @@ def check_same(runs: Sequence[FinishedRun]) -> None:
             what = "other classes"
         elif not np.array_equal(mine.states, theirs.states):
             what = "other labels of their test images"
-        elif any(not np.array_equal(mask, run.model.groups[name]) for name, mask in first.model.groups.items()):
-            what = "other head, medium and tail classes"
         if what:
             raise UserError(f"The runs {first.workdir} and {run.workdir} have {what}; compare runs of one test split.")
+
+
+def regrouped(runs: Sequence[FinishedRun]) -> list[str]:
+    """A note where training labels of runs put a class into different groups, as before and after corrections."""
+    first = runs[0]
+    others = [
+        run for run in runs if any((run.model.groups[name] != first.model.groups[name]).any() for name in SCORES[1:])
+    ]
+    if not others:
+        return []
+    own, other = first.workdir, others[0].workdir
+    return [f"head, medium and tail classes are those of {own}; the training labels of {other} make others"]
 
 
 def group(runs: Sequence[FinishedRun], by: Sequence[str]) -> tuple[dict[str, list[FinishedRun]], list[str], list[str]]:

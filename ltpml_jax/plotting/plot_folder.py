@@ -11,6 +11,7 @@ import numpy as np
 from scipy.special import expit
 
 from ltpml_jax import __version__
+from ltpml_jax.evaluation import comparison
 from ltpml_jax.evaluation.comparison import headline
 from ltpml_jax.evaluation.metrics import average_precision
 from ltpml_jax.evaluation.prediction import read_rows
@@ -90,7 +91,8 @@ def endings(labels: Sequence[str]) -> list[str]:
 
 def reasons(runs: Sequence[PlottedRun]) -> list[str]:
     """A sentence on each plot, or part of one, that there is not."""
-    found = [] if any(len(one.epochs["epoch"]) for one in runs) else ["No curves: no epoch is in metrics.jsonl."]
+    found = [f"Of all runs' plot: {note}." for note in comparison.regrouped([one.run for one in runs])]
+    found += [] if any(len(one.epochs["epoch"]) for one in runs) else ["No curves: no epoch is in metrics.jsonl."]
     for one in runs:
         recorded = one.epochs["epoch"]
         if (lacking := int(max(recorded, default=0)) - len(recorded)) > 0:

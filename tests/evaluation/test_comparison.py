@@ -151,7 +151,6 @@ REFUSED = [
     ({"states": STATES[:200]}, "other test images, or the same in another order"),
     ({"states": swapped()}, "other labels of their test images"),
     ({"model": {"class_names": list("abcdeg")}}, "other classes"),
-    ({"model": {"groups": {"head": [0], "medium": [1, 2, 3], "tail": [4, 5]}}}, "other head, medium and tail classes"),
 ]
 
 
@@ -162,6 +161,19 @@ def test_runs_of_another_test_split_are_refused(tmp_path, changes, what):
         UserError, match=rf"^The runs {first} and {second} have {what}; compare runs of one test split.$"
     ):
         comparison.compare([first, second])
+
+
+def test_classes_that_training_labels_put_into_other_groups_stay_where_the_first_run_has_them(tmp_path):
+    """A run on corrected labels, beside the one that was audited."""
+    first = run(tmp_path, "bce", 0, 1.0)
+    second = other(tmp_path, model={"groups": {"head": [0], "medium": [1, 2, 3], "tail": [4, 5]}})
+    found = comparison.compare([first, second])
+    sentence = f"head, medium and tail classes are those of {first}; the training labels of {second} make others"
+    assert found.notes.count(sentence) == 1
+    logits = comparison.headline(comparison.load(second))
+    (scores,) = [one.scores for one in found.groups if one.runs[0].workdir == second]
+    np.testing.assert_allclose(scores[0], comparison.observed_scores(logits, STATES, MASKS))
+    assert not comparison.regrouped([comparison.load(first)] * 2)
 
 
 def test_what_is_no_finished_run_is_named(tmp_path, six):
