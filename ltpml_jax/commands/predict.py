@@ -166,8 +166,7 @@ def _show(values: Any, found: "Images") -> tuple[int, int]:
 
 
 def _observed(values: Any, opened: "OpenRun") -> "Observed":
-    """The labels of the images that are meant; those that the run was tested on are no training images."""
-    from ltpml_jax.evaluation import predictions_file
+    """The labels of the images that are meant; those that the run was tested or judged on are no training images."""
     from ltpml_jax.inference import inputs, pseudo_labels
     from ltpml_jax.runtime.files import expanded
 
@@ -176,9 +175,8 @@ def _observed(values: Any, opened: "OpenRun") -> "Observed":
     known = pseudo_labels.observed(table, values.images, opened.class_names, *meanings)
     if values.labels:
         known = pseudo_labels.chosen(known, list(inputs.find(values.input, values.images).places.values()))
-    if (opened.workdir / predictions_file.FILE).exists():
-        moved = pseudo_labels.apart(known, set(predictions_file.load(opened.workdir).ids))
-        _say([f"{moved} images are those that the run was tested on; they are the split test."] if moved else [])
+    ids, notes = pseudo_labels.held_out(opened)
+    _say([*notes, *pseudo_labels.apart(known, ids)])
     if "train" not in known.splits:
         raise UserError(f"None of these images in {table} is for training; give those that the run was trained on.")
     return known

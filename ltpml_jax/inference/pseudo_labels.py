@@ -13,10 +13,14 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
+from ltpml_jax.data import datasets
+from ltpml_jax.data.digits_mlt import EMBEDDED
 from ltpml_jax.data.labels import LabelState
 from ltpml_jax.data.listing import Listing
 from ltpml_jax.data.readers import common, tables
 from ltpml_jax.errors import UserError
+from ltpml_jax.evaluation import predictions_file
+from ltpml_jax.evaluation.opened import OpenRun
 from ltpml_jax.runtime.files import check_new, replacing
 
 ENDINGS = (".csv", ".parquet")
@@ -76,14 +80,32 @@ def subset(found: Observed, rows: np.ndarray) -> Observed:
     return Observed(ids, splits, places, found.states[rows])
 
 
-def apart(found: Observed, test_ids: set[str]) -> int:
-    """Put training images of those ids into the split `test`, where the run had them; how many there are."""
-    rows = [
-        row for row, (one, split) in enumerate(zip(*found[:2], strict=True)) if split == "train" and one in test_ids
-    ]
-    for row in rows:
-        found.splits[row] = "test"
-    return len(rows)
+def held_out(run: OpenRun) -> tuple[dict[str, set[str]], list[str]]:
+    """Ids of the run's images that are in no training, by split; and a note where those of one are not known."""
+    found, data = {}, run.config.data
+    if (run.workdir / predictions_file.FILE).exists():
+        found["test"] = set(predictions_file.load(run.workdir).ids)
+    if data.name in EMBEDDED:
+        return found, []
+    try:
+        split = datasets.load(data.name, data.dir).validation
+    except UserError as error:
+        return found, [f"The images of a validation split, if the run had one, are not known ({error})."]
+    if split is not None:
+        found["validation"] = {split.records[row]["id"] for row in range(len(split.labels))}
+    return found, []
+
+
+def apart(found: Observed, ids: dict[str, set[str]]) -> list[str]:
+    """Put training images into the splits where the run had them, by their ids; a note on each that has some."""
+    notes = []
+    for name, members in ids.items():
+        both = enumerate(zip(found.ids, found.splits, strict=True))
+        rows = [row for row, (one, split) in both if split == "train" and one in members]
+        for row in rows:
+            found.splits[row] = name
+        notes += [f"{len(rows)} images are of the run's {name} split; they stay there."] if rows else []
+    return notes
 
 
 def fill(states: np.ndarray, scores: np.ndarray, tau: float) -> np.ndarray:

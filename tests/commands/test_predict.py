@@ -154,7 +154,7 @@ def test_images_that_the_run_was_tested_on_get_no_pseudo_labels(tmp_path, labels
         writer.writerows(table)
     words = [str(labels_table), f"--images={images()}", "--pseudo_labels"]
     run(*words, "--tau=0", f"--out={out}")
-    assert "2 images are those that the run was tested on; they are the split test." in capsys.readouterr().err
+    assert "2 images are of the run's test split; they stay there." in capsys.readouterr().err
     written = {row["id"]: row for row in rows(out)}
     assert {name for name, row in written.items() if row["split"] == "test"} == tested
     for row in table:
