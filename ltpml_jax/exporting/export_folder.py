@@ -120,15 +120,24 @@ def _npz(images: np.ndarray, logits: np.ndarray) -> bytes:
 
 
 def _write(folder: Path, files: dict[str, bytes]) -> None:
-    """Write into a folder beside it, which then takes its place: a folder that is not empty refuses that."""
+    """Write into a folder beside it, which then takes its place; one that is there stays, and gets the files.
+
+    It may be a shell's own folder, a link or a mount.
+    """
     folder = folder.absolute()
+    there, name = folder.is_dir(), f".{folder.name}.{os.getpid()}.tmp"
     folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    scratch = folder / name if there else folder.with_name(name)
     try:
         scratch.mkdir()
         for name, content in files.items():
             (scratch / name).write_bytes(content)
-        scratch.replace(folder)
+        if not there:
+            scratch.replace(folder)
+            return
+        for name in files:
+            (scratch / name).replace(folder / name)
+        scratch.rmdir()
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise

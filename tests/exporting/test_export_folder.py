@@ -7,6 +7,7 @@ import logging
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -91,6 +92,17 @@ def test_a_folder_with_something_in_it_stays_as_it_is(tmp_path):
     with pytest.raises(UserError, match=r"mine\.txt is no folder; give an --out"):
         export_folder.export(thin(), tmp_path / "mine.txt")
     assert names(tmp_path) == {"mine.txt"} and (tmp_path / "mine.txt").read_text() == "kept"
+
+
+def test_an_empty_folder_gets_the_files_where_it_is_and_a_link_leads_to_its_own(tmp_path, monkeypatch):
+    for name in ("here", "behind"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to("behind")
+    monkeypatch.chdir(tmp_path / "here")
+    files = set(export_folder.export(thin(), Path("."), ["safetensors"]))
+    export_folder.export(thin(), tmp_path / "link", ["safetensors"])
+    assert {path.name for path in Path(".").iterdir()} == names(tmp_path / "behind") == files
+    assert (tmp_path / "link").is_symlink() and names(tmp_path) == {"here", "behind", "link"}
 
 
 def test_what_cannot_be_written_is_named_and_leaves_nothing(tmp_path):
