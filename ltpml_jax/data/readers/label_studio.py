@@ -87,16 +87,31 @@ def _fields(path: str, tasks: list[dict[str, Any]]) -> tuple[set[str], list[str]
     found, others = (lists, texts) if lists else (texts, set())
     note = f"Labels are the choices in {', '.join(map(repr, sorted(found)))}"
     note += f"; what is in {', '.join(map(repr, sorted(others)))} is not read." if others else "."
-    return found, ([note] if found else []) + _unread(tasks)
+    return found, ([note] if found else []) + _made(path, tasks)
 
 
-def _unread(tasks: list[dict[str, Any]]) -> list[str]:
-    """A note on what annotators made that are no choices."""
+def _made(path: str, tasks: list[dict[str, Any]]) -> list[str]:
+    """Notes on what annotators made that are no choices, and on choices of several blocks of a project's form.
+
+    Raises UserError where two blocks have a choice of one name, as "yes": as a class it would mean either.
+    """
     made = [one for task in tasks if isinstance(given := task.get("annotations"), list) for one in given]
     results = [one.get("result") for one in made if isinstance(one, dict)]
     items = [item for result in results if isinstance(result, list) for item in result if isinstance(item, dict)]
     kinds = sorted({str(item.get("type")) for item in items} - {"choices"})
-    return [f"Only choices are read; the annotators also made {', '.join(kinds)}."] if kinds else []
+    notes = [f"Only choices are read; the annotators also made {', '.join(kinds)}."] if kinds else []
+    blocks: dict[str, set[str]] = {}
+    for item in items:
+        for name in _names([item]) if item.get("type") == "choices" and _is_list(item.get("value")) else []:
+            blocks.setdefault(name, set()).add(str(item.get("from_name")))
+    twice = next((name for name, several in sorted(blocks.items()) if len(several) > 1), None)
+    if twice is not None:
+        both = " and ".join(map(repr, sorted(blocks[twice])[:2]))
+        raise UserError(
+            f"{path} has the choice {twice!r} in {both}; call it otherwise in one, as each is to be a class."
+        )
+    names = sorted(set().union(*blocks.values()))
+    return notes + ([f"Choices of {', '.join(names)} are classes side by side."] if len(names) > 1 else [])
 
 
 def _annotated(

@@ -89,6 +89,20 @@ def test_what_is_no_choice_is_named(tmp_path):
     assert read(tmp_path, [task]).notes == ["Only choices are read; the annotators also made rectanglelabels."]
 
 
+def block(name: str, *choices: str) -> dict:
+    return {"type": "choices", "from_name": name, "value": {"choices": list(choices)}}
+
+
+def test_choices_of_several_blocks_are_classes_unless_two_have_one_name(tmp_path):
+    made = [block("animal", "cat"), block("light", "dark")]
+    task = {"data": {"image": "c.jpg"}, "annotations": [{"result": made}]}
+    listing = read(tmp_path, [task])
+    assert listing.class_names == ("cat", "dark") and "Choices of animal, light are classes" in listing.notes[0]
+    made[:] = [block("cat", "yes"), block("dog", "yes"), block("cow", "no")]
+    with pytest.raises(UserError, match="has the choice 'yes' in 'cat' and 'dog'; call it otherwise in one"):
+        read(tmp_path, [task])
+
+
 def test_the_small_form(tmp_path):
     listing = read(tmp_path, SMALL)
     np.testing.assert_array_equal(listing.splits["train"].states, [[YES, YES], [NO, YES]])
