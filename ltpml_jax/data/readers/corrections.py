@@ -75,6 +75,12 @@ def _row(table: Table, number: int, split: str, id_: str, class_: str, was: str,
     return Correction(split or "train", id_, common.class_name(class_), before, after, note, number)
 
 
+def _places(ids: Sequence[str]) -> dict[str, int]:
+    """Rows by id, and by what is left of one with blanks at its ends, which cells of a file have not."""
+    exact = {id_: row for row, id_ in enumerate(ids)}
+    return {id_.strip(): row for id_, row in exact.items()} | exact
+
+
 def apply(
     table: Table,
     rows: Sequence[Correction],
@@ -87,7 +93,7 @@ def apply(
 
     Raises UserError where the file is of another dataset, contradicts itself, or `was` is not what the dataset says.
     """
-    places = {split: {id_: row for row, id_ in enumerate(known)} for split, known in ids.items()}
+    places = {split: _places(known) for split, known in ids.items()}
     _check_splits(table, rows, name, places)
     if rows and not any(one.id in places[one.split] for one in rows):
         raise UserError(f"None of the ids in {table.path} is one of {name}; the file belongs to another dataset.")

@@ -99,9 +99,11 @@ def _labels(table: Table, unlisted: str | None, minus_one: str | None) -> tuple[
     strange = [name for name in others if name not in COLUMNS]
     if len(strange) < len(others):  # columns of lists
         for name in strange:
-            near = nearest(name, [*COLUMNS, *_ABOUT_IMAGE])
+            there = sorted(set(others) & set(COLUMNS))[0]
+            free = [one for one in (*COLUMNS, *_ABOUT_IMAGE) if one not in table.columns]
             raise UserError(
-                f"{table.path} has lists of classes and a column {name!r}; call it {near!r} or take it out."
+                f"{table.path} has {there!r}, a column of lists of classes, and a column {name!r}; call it "
+                f"{nearest(name, free)!r} or take it out (where {there!r} is a class, give that another name)."
             )
         if minus_one is not None:
             raise UserError(f"{table.path} has lists of classes, where no label is -1; leave --minus_one out.")

@@ -86,7 +86,7 @@ def _ids(home: epath.Path, annotations: epath.Path) -> tuple[dict[str, list[str]
         named = {"train": lists / _ALL_TRAINING, **{split: named[split] for split in named if split != "validation"}}
     if not named:
         return {"train": sorted(files)}, []
-    ids = {split: _lines(path) for split, path in named.items()}
+    ids = {split: _listed(path, files) for split, path in named.items()}
     for split, members in ids.items():
         absent = [one for one in members if one not in files]
         if absent:
@@ -98,9 +98,11 @@ def _ids(home: epath.Path, annotations: epath.Path) -> tuple[dict[str, list[str]
     return ids, [f"Left out, because no list in {lists} names them, files of {annotations}: {left}."] if left else []
 
 
-def _lines(path: epath.Path) -> list[str]:
+def _listed(path: epath.Path, files: set[str]) -> list[str]:
+    """The ids of a list: the first word of each line (the second is a label), or all of it where that is one's name."""
     lines = common.read_bytes(str(path), "--voc").decode("utf-8-sig", "replace").splitlines()
-    return [line.split()[0] for line in lines if line.strip()]
+    named = ((line, line.strip(), line.split()[0]) for line in lines if line.strip())
+    return [next((name for name in names if name in files), names[-1]) for names in named]
 
 
 def _read(path: epath.Path) -> _Annotation:

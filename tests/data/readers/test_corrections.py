@@ -10,7 +10,7 @@ from ltpml_jax.data.readers.corrections import Changes
 from ltpml_jax.errors import UserError
 
 NO, YES, MAYBE, UNKNOWN = 0, 1, 2, 3
-IDS = {"train": ["a.jpg", 'say "b".jpg'], "test": ["t.jpg"]}
+IDS = {"train": ["a.jpg", 'say "b".jpg'], "test": ["t.jpg "]}  # with a blank, as VOC's ids may have
 STATES = {
     "train": np.array([[YES, NO, MAYBE], [UNKNOWN, YES, NO]], np.int8),
     "test": np.array([[YES, NO, NO]], np.int8),

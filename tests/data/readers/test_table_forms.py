@@ -98,3 +98,11 @@ def test_text_of_json_lines_that_looks_like_a_date_stays_as_it_was_written(tmp_p
     assert listing.class_names == ("2021-03-04", "2021-03-05")
     ids = {name: list(split.ids) for name, split in listing.splits.items()}
     assert ids == {"train": ["2021-03-04"], "test": ["2021-03-04T00:00:00Z"]}
+
+
+def test_a_class_of_a_reserved_name_is_named_with_what_can_be_done(tmp_path):
+    (tmp_path / "l.csv").write_text("path,split,cat,unknown\na.png,train,1,0\n")
+    with pytest.raises(
+        UserError, match=r"has 'unknown', a column of lists .* 'cat'; call it .* give that another name"
+    ):
+        tables.read_table(str(tmp_path / "l.csv"), "/photos")

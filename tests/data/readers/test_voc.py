@@ -71,6 +71,13 @@ def test_lists_give_splits_in_their_order(tmp_path):
     assert {name: split.ids for name, split in splits.items()} == {"train": ["1", "3", "4"], "test": ["2"]}
 
 
+def test_a_list_may_name_a_file_with_blanks(tmp_path):
+    for stem in ("my cat", "my", "end "):
+        _annotate(tmp_path, stem, _object("cat"))
+    _write(tmp_path / "ImageSets" / "Main" / "train.txt", b"my cat\nmy 1\nend \n")
+    assert voc.read_voc(str(tmp_path), "").splits["train"].ids == ["my cat", "my", "end "]
+
+
 def test_an_annotation_without_file_name_is_about_the_jpeg_of_its_name(tmp_path):
     _annotate(tmp_path, "a", _object("x"), file_name="")
     _annotate(tmp_path, "b", _object("x"), file_name="<filename>other.png</filename>")
