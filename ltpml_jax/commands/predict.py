@@ -197,6 +197,10 @@ def _pseudo_labels(values: Any) -> tuple[int, int]:
     places = {known.places[row]: Path(known.places[row]) for row in train}
     results = [result for part in _results(values, opened, places) for result in part]
     unread = train[[bool(result.error) for result in results]]
+    if len(unread) == len(train):
+        raise UserError(
+            f"None of the {len(train)} training images can be read ({results[0].error}); --images is where."
+        )
     scores = np.stack([result.scores for result in results])
     filled = pseudo_labels.fill(known.states[train], scores, values.tau)
     added = int((filled != known.states[train]).sum())

@@ -55,6 +55,8 @@ def opened(path: Path, decision: Decision, top: int) -> Iterator[Sink]:
 
     Raises UserError where it holds the results of other classes or thresholds, or cannot be written.
     """
+    if path.resolve().suffix == path.suffix:  # a link stays one
+        path = path.resolve()
     try:
         with _parquet(path, decision) if path.suffix == PARQUET else _lines(path, decision, top) as sink:
             yield sink
@@ -102,7 +104,7 @@ def _parquet(path: Path, decision: Decision) -> Iterator[Sink]:
     done, failed = set(), 0
     with replacing(path) as scratch, pq.ParquetWriter(scratch, schema) as writer:
         if path.exists():
-            with pq.ParquetFile(path) as old:
+            with _whole_parquet(path) as old:
                 if old.schema_arrow.names != names:
                     raise FormatError("its columns are others")
                 for batch in old.iter_batches():
@@ -115,6 +117,13 @@ def _parquet(path: Path, decision: Decision) -> Iterator[Sink]:
             writer.write_batch(_batch(results, decision, schema))
 
         yield Sink(done, failed, write)
+
+
+def _whole_parquet(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except pa.ArrowException:
+        raise FormatError("it is no whole Parquet file") from None
 
 
 def _batch(results: list[Result], decision: Decision, schema: pa.Schema) -> pa.RecordBatch:

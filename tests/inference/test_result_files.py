@@ -123,3 +123,18 @@ def test_names_that_are_refused(tmp_path):
         result_files.check(tmp_path / "no" / "o.csv", NAMES, False)
     with pytest.raises(UserError, match=r"/no/o.csv cannot be written \(No such file or directory\)"):
         write(tmp_path / "no" / "o.csv", ROWS)
+
+
+def test_a_link_leads_to_the_file_that_is_continued(tmp_path):
+    write(tmp_path / "real.csv", ROWS[:2])
+    (tmp_path / "link.csv").symlink_to("real.csv")
+    assert len(write(tmp_path / "link.csv", ROWS[2:])[0]) == 2
+    assert (tmp_path / "link.csv").is_symlink()
+    with (tmp_path / "real.csv").open(newline="") as file:
+        assert len(list(csv.reader(file))) == 1 + len(ROWS)
+
+
+def test_an_empty_file_is_no_parquet_to_continue(tmp_path):
+    (tmp_path / "o.parquet").touch()
+    with pytest.raises(UserError, match="o.parquet cannot be continued: it is no whole Parquet file; .*another --out"):
+        write(tmp_path / "o.parquet", ROWS)
