@@ -13,6 +13,7 @@ from typing import Any
 from ltpml_jax.runtime import preemption
 
 STAYING = 600_000  # objects; of imports and tracing a run of NDLP has 380,000 at its first step
+USUAL = gc.get_threshold()  # of the process, before a command begins
 
 
 @contextlib.contextmanager
@@ -56,20 +57,19 @@ def begin() -> None:
     """
     warnings.filterwarnings("ignore", "Protobuf gencode version")  # of grain's messages, with protobuf 6
     signal.signal(signal.SIGINT, preemption.end_at_once)
-    usual = gc.get_threshold()
+    gc.callbacks.append(_afterwards)
+    gc.set_threshold(STAYING, *USUAL[1:])
 
-    def afterwards(phase: str, _: Any) -> None:
-        """After the first time: leave out of all others what is there now, and look as often as usual."""
-        if phase == "stop":
-            gc.callbacks.remove(afterwards)
-            gc.freeze()
-            gc.set_threshold(*usual)
 
-    gc.callbacks.append(afterwards)
-    gc.set_threshold(STAYING, *usual[1:])
+def _afterwards(phase: str, _: Any) -> None:
+    """After the first time: leave out of all others what is there now, and look as often as usual."""
+    if phase == "stop":
+        gc.callbacks.remove(_afterwards)
+        gc.freeze()
+        gc.set_threshold(*USUAL)
 
 
 def collect_garbage() -> None:
     """Look for garbage, if `begin` put it off: what stays is there, and from here on arrays may wait to be freed."""
-    if gc.get_threshold()[0] == STAYING:
+    if _afterwards in gc.callbacks:
         gc.collect()

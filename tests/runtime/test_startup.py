@@ -66,7 +66,8 @@ def test_an_error_of_another_file_stays_one(restored):
 def test_garbage_is_looked_for_once_after_many_objects_and_then_as_always(restored, monkeypatch):
     monkeypatch.setattr(startup, "STAYING", 60_000)
     gc.collect()
-    gc.set_threshold(*(usual := (700, 10, 10)))
+    monkeypatch.setattr(startup, "USUAL", usual := (700, 10, 10))
+    gc.set_threshold(*usual)
     looks = []
     gc.callbacks.append(lambda phase, info: looks.append(phase) if phase == "start" else None)
     startup.begin()
@@ -80,9 +81,9 @@ def test_garbage_is_looked_for_once_after_many_objects_and_then_as_always(restor
     assert len(looks) > seen
 
 
-def test_training_looks_for_garbage_after_its_first_steps(restored, tmp_path):
+def test_training_looks_for_garbage_after_its_first_steps(restored, tmp_path, monkeypatch):
     gc.collect()
-    gc.set_threshold(*(usual := (701, 11, 11)))
+    monkeypatch.setattr(startup, "USUAL", usual := (701, 11, 11))
     startup.collect_garbage()  # where nothing put it off, nothing is done
     assert not gc.get_freeze_count()
     startup.begin()
