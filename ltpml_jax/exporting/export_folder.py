@@ -120,14 +120,14 @@ def _npz(images: np.ndarray, logits: np.ndarray) -> bytes:
 
 
 def _write(folder: Path, files: dict[str, bytes]) -> None:
-    """Write into a folder beside it, which then takes its place; one that is there stays, and gets the files.
+    """Write into a folder beside it, which then takes its place.
 
-    It may be a shell's own folder, a link or a mount.
+    A folder that is there stays, and gets the files out of one in it: it may be a shell's own, a link or a mount.
     """
     folder = folder.absolute()
-    there, name = folder.is_dir(), f".{folder.name}.{os.getpid()}.tmp"
+    there, beside = folder.is_dir(), f".{folder.name}.{os.getpid()}.tmp"
     folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = folder / name if there else folder.with_name(name)
+    scratch = folder / beside if there else folder.with_name(beside)
     try:
         scratch.mkdir()
         for name, content in files.items():
