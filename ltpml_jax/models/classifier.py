@@ -111,10 +111,10 @@ def build(spec: ModelSpec, num_classes: int, seed: int, number: int = 0, draw_ba
     key = jax.random.fold_in(key, number) if number else key
     keys = WeightKeys(key)
     backbone = nnx.eval_shape(lambda: _backbone(spec, keys))
-    of_backbone = 0 if draw_backbone else keys.drawn
+    skipped = 0 if draw_backbone else keys.drawn
     sizes = backbone.features, spec.neck_width, num_classes
     model = Classifier(backbone, *nnx.eval_shape(lambda: _top(*sizes, spec.dropout, keys)))
-    nnx.update(model, _initial_state(spec.backbone, sizes, of_backbone, key))
+    nnx.update(model, _initial_state(spec.backbone, sizes, skipped, key))
     return model
 
 
@@ -154,11 +154,14 @@ def _top(features: int, width: int, classes: int, dropout: float, keys: Any) -> 
 # One compilation (that a compilation cache can keep) instead of forty small ones, one for each shape drawn;
 # it is the same one whatever the switches are, because weights do not depend on them.
 @partial(jax.jit, static_argnums=(0, 1, 2))
-def _initial_state(backbone: str, sizes: tuple[int, int, int], of_backbone: int, key: Array) -> dict[str, nnx.State]:
-    """States of the parts, by name; without the backbone if it would have the first `of_backbone` keys."""
-    keys = WeightKeys(key, of_backbone)
+def _initial_state(backbone: str, sizes: tuple[int, int, int], skipped: int, key: Array) -> dict[str, nnx.State]:
+    """States of the parts, by name; of neck and head alone where the keys of the backbone, the first ones, are skipped.
+
+    sizes: of the features, the neck and the classes.
+    """
+    keys = WeightKeys(key, skipped)
     parts: dict[str, nnx.Module] = {}
-    if not of_backbone:
+    if not skipped:
         spec = ModelSpec(backbone, 1, 0.0, 0, "stored", "float32", fold_norm=True, pointwise_matmul=True)
         parts["backbone"] = _backbone(spec, keys)
     parts["neck"], parts["head"] = _top(*sizes, 0.0, keys)
