@@ -199,7 +199,7 @@ def _pseudo_labels(values: Any) -> tuple[int, int]:
     unread = train[[bool(result.error) for result in results]]
     if len(unread) == len(train):
         raise UserError(
-            f"None of the {len(train)} training images can be read ({results[0].error}); --images is where."
+            f"None of the {len(train)} training images can be read ({results[0].error}); name their folder in --images."
         )
     scores = np.stack([result.scores for result in results])
     filled = pseudo_labels.fill(known.states[train], scores, values.tau)

@@ -143,6 +143,14 @@ def test_pseudo_labels_are_read_back_by_prepare(tmp_path, labels_table, ending):
     assert after.splits["train"].ids == train.ids and after.splits["train"].paths == train.paths
 
 
+def test_pseudo_labels_of_images_that_are_elsewhere_write_nothing(tmp_path, labels_table):
+    with pytest.raises(
+        UserError, match=r"None of the 12 training images can be read .*; name their folder in --images"
+    ):
+        run(str(labels_table), f"--images={tmp_path}", "--pseudo_labels", f"--out={tmp_path}/p.csv")
+    assert not (tmp_path / "p.csv").exists()
+
+
 def test_images_that_the_run_was_tested_on_get_no_pseudo_labels(tmp_path, labels_table, capsys):
     tested = set(predictions_file.load(runs.finished()).ids[:2])
     table, out = rows(labels_table), tmp_path / "p.csv"
