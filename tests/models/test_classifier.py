@@ -198,6 +198,7 @@ def test_draws_have_the_keys_of_nnx() -> None:
 
 
 def test_initial_weights() -> None:
+    classifier._initial_state.clear_cache()  # of programs of tests that compile as little optimised as can be
     models = [classifier.build(SPEC, CLASSES, seed) for seed in range(8)]
     # Pooled over seeds: 10,240 draws of the head give a standard error of 0.7% (one seed alone: 2%).
     heads, necks = ([m.head.kernel[...] for m in models], [m.neck.linear.kernel[...] for m in models])
