@@ -130,5 +130,5 @@ def test_two_steps_of_every_recipe_on_a_network_that_compiles_quickly(name, argu
 
 def test_two_steps_of_a_recipe_at_reduced_size(tmp_path):
     """With the pieces that the full size is made of; the other recipes differ in numbers."""
-    small = {"data.image_size": 32, "model.backbone": "resnet_small"}
+    small = {"data.image_size": 32, "model.backbone": "resnet_small", "model.frozen_stages": 3}
     assert_takes_two_steps("voc_mlt", "0.05", tmp_path, **small)
