@@ -54,9 +54,10 @@ def run(devices: int, one_jit: bool) -> tuple[state.TrainState, dict[str, np.nda
     return jax.device_get(at), {name: np.stack([m[name] for m in history]) for name in history[0]}
 
 
-@pytest.mark.parametrize(("devices", "one_jit"), [(2, True), (8, True), (8, False)])
-def test_devices_and_jits_give_the_same_run(devices, one_jit):
-    (want, expected), (got, metrics) = run(1, True), run(devices, one_jit)
+@pytest.mark.parametrize("one_jit", [True, False])
+def test_devices_and_jits_give_the_same_run(one_jit):
+    """On 8 devices and on one; test_trainer.py has a run that continues on 2."""
+    (want, expected), (got, metrics) = run(1, True), run(8, one_jit)
     assert metrics["loss_pass2"][:16].max() == 0 and metrics["loss_pass2"][16:].min() > 0
     assert 0 < expected["reliable"].mean() < 1 and (expected["reliable"].sum(1) > 0).all()
     np.testing.assert_array_equal(metrics["reliable"], expected["reliable"])
@@ -119,12 +120,12 @@ def test_a_supervised_step_is_plain_gradient_descent():
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
 def test_a_step_that_is_not_finite_is_not_applied(broken):
     """And the next one continues as if it had not been, but for the number of the step."""
-    advance, by_batch = compiled(2, True), shardings(2)[1]
+    advance, by_batch = compiled(8, True), shardings(8)[1]
 
     def take(at: state.TrainState, number: int, value: float = 1.0) -> state.TrainState:
         served = batch(number)
         served["image"] = served["image"] * np.float32(value)
-        return advance(jax.device_put(at, shardings(2)[0]), jax.device_put(served, by_batch))[0]
+        return advance(jax.device_put(at, shardings(8)[0]), jax.device_put(served, by_batch))[0]
 
     before = jax.device_get(take(tiny.start(METHOD, epoch=1), 0))
     after = jax.device_get(take(before, 1, broken))

@@ -1,5 +1,6 @@
 """Small pickles that become large, or never end, are refused at once."""
 
+import functools
 import pickle
 import struct
 import time
@@ -19,6 +20,7 @@ def doubled(times: int) -> bytes:
     return b"]q\x00" + links + b"."
 
 
+@functools.cache
 def bombs() -> dict[str, bytes]:
     """Small pickles that become large, or never end, with a careless reader."""
     gigabyte, mebibyte = struct.pack("<I", 2**30), struct.pack("<I", MIB)
