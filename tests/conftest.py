@@ -1,6 +1,7 @@
 """Eight virtual CPU devices for every test; set before JAX starts its backends. Ranks are promoted nowhere."""
 
 import gc
+import multiprocessing.process
 import os
 import subprocess
 
@@ -48,12 +49,16 @@ def one_device_saves():
 
 
 @pytest.fixture(autouse=True)
-def no_processes_without_the_marker(request, monkeypatch):
-    """A test that starts a process says so by its marker, so that `-m "not processes"` stays quick."""
+def quick_without_the_marker(request, monkeypatch):
+    """A test that starts a process or has a whole run trained has the marker: `-m "not processes"` stays quick."""
     if "processes" in request.keywords:
         return
+    from ltpml_jax import trainer
+    from tests.helpers import runs
 
     def refuse(*arguments, **options):
-        raise AssertionError("mark this test with @pytest.mark.processes: it starts a process")
+        raise AssertionError("mark this test with @pytest.mark.processes: it starts a process or trains a whole run")
 
-    monkeypatch.setattr(subprocess, "Popen", refuse)
+    starts = (subprocess, "Popen"), (multiprocessing.process.BaseProcess, "start")
+    for holder, name in (*starts, (trainer, "conclude"), (runs, "finished"), (runs, "eight_devices")):
+        monkeypatch.setattr(holder, name, refuse)

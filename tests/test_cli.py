@@ -246,6 +246,7 @@ def broken_rate(workdir: Path) -> None:
             checksums.seal(path.parents[1])
 
 
+@pytest.mark.processes
 def test_what_was_saved_before_the_loss_broke_still_opens(tmp_path, capsys):
     workdir = Path(shutil.copytree(runs.eight_devices(), tmp_path / "copy"))
     for step in ("16", "18"):

@@ -15,7 +15,7 @@ from tests.helpers import runs, session, tiny
 from tests.helpers.same_runs import assert_same
 from tests.helpers.toys import TOYS
 
-pytestmark = pytest.mark.usefixtures("least_optimised", "tiny_network")
+pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("least_optimised", "tiny_network")]
 
 CHANGES = runs.TINY | {"optim__ema": 0.9, "optim__learning_rate": 0.05}
 BETWEEN = {"train__checkpoint_every": 4}  # checkpoints within an epoch
@@ -51,7 +51,6 @@ def test_the_number_of_devices_changes_nothing(name, devices, tmp_path):
     assert_alike(runs.lines(tmp_path), runs.lines(trained(name)))
 
 
-@pytest.mark.processes
 def test_two_processes_are_one_run(tmp_path):
     changes = json.dumps(runs.overrides(**CHANGES))
     command = [sys.executable, "-m", "tests.helpers.toy_run", str(tmp_path), changes]

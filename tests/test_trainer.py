@@ -28,6 +28,7 @@ def results(workdir: Path) -> dict:
     return json.loads((workdir / "results.json").read_text())
 
 
+@pytest.mark.processes
 def test_a_run_leaves_what_it_promises():
     workdir = runs.finished()
     names = {".lock", "config.json", "metrics.jsonl", "parameters.txt", "results.json", "checkpoints", "tensorboard"}
@@ -65,6 +66,7 @@ def test_epochs_with_the_same_passes_share_a_step(tmp_path):
     assert step_of(0) is step_of(1)
 
 
+@pytest.mark.processes
 def test_an_epoch_is_summed_up_over_all_its_steps():
     """Also over those before a checkpoint within the epoch."""
     lines = runs.lines(runs.finished())
@@ -78,6 +80,7 @@ def test_an_epoch_is_summed_up_over_all_its_steps():
     assert quality and {name: summary[name] for name in quality} == quality
 
 
+@pytest.mark.processes
 def test_the_number_of_devices_changes_nothing(tmp_path):
     """On a network that compiles quickly; test_processes.py has a real one."""
     assert jax.device_count() == 8
@@ -97,6 +100,7 @@ def test_the_number_of_devices_changes_nothing(tmp_path):
         assert scores == pytest.approx(results(runs.eight_devices())["test"][name], abs=0.1)
 
 
+@pytest.mark.processes
 def test_going_on_with_other_devices_and_threads_is_the_same_run(tmp_path):
     """From the checkpoint of step 16 of 18, on 2 devices where 8 began."""
     workdir = Path(shutil.copytree(runs.eight_devices(), tmp_path / "copy"))
@@ -128,6 +132,7 @@ def test_steps_that_are_not_finite_in_a_row_end_the_run_and_leave_what_they_were
     assert all(np.isfinite(leaf).all() for name, leaf in kept.items() if "params" in name)
 
 
+@pytest.mark.processes
 def test_a_single_step_that_is_not_finite_is_passed_over(tmp_path, monkeypatch):
     """The batch with the brightest images, turned to NaN."""
     config = runs.config(**PLAIN)
@@ -153,6 +158,7 @@ def own(workdir: Path, data: Path, **changes) -> None:
     runs.tiny_run(workdir, **PLAIN | small | {"data__dir": str(data), "data__name": "mine"} | changes)
 
 
+@pytest.mark.processes
 def test_an_image_that_cannot_be_read_stops_the_run_or_is_passed_over_and_reported(tmp_path, capsys):
     data = trees.prepared(tmp_path, "mine", 5)
     trees.punch(data, "train/30.jpg")
@@ -203,6 +209,7 @@ def test_what_cannot_work_is_refused_and_claims_no_folder(changes, message, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.processes
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     workdir = runs.copy_of_finished(tmp_path)
     path = workdir / "config.json"
@@ -217,6 +224,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     assert not path.exists()  # so that the command of the run still resumes it
 
 
+@pytest.mark.processes
 def test_a_checkpoint_under_the_name_of_another_step_is_set_aside(tmp_path, caplog):
     """That of step 18, copied as if training had come to step 500."""
     workdir = Path(shutil.copytree(runs.eight_devices(), tmp_path / "copy"))
@@ -226,6 +234,7 @@ def test_a_checkpoint_under_the_name_of_another_step_is_set_aside(tmp_path, capl
     assert results(workdir) == results(runs.eight_devices())
 
 
+@pytest.mark.processes
 def test_a_changed_config_is_not_taken_for_a_damaged_checkpoint(tmp_path):
     workdir = runs.copy_of_finished(tmp_path)
     path = workdir / "config.json"
@@ -239,6 +248,7 @@ def test_a_changed_config_is_not_taken_for_a_damaged_checkpoint(tmp_path):
     assert len(list((workdir / "checkpoints").iterdir())) == len(list((runs.finished() / "checkpoints").iterdir()))
 
 
+@pytest.mark.processes
 def test_a_run_on_missing_positives_has_scores_by_those_that_are_left(tmp_path, capsys):
     changes = {"data__noise": "missing", "data__missing_rate": 0.4, "data__unknown": "unknown", "train__epochs": 1}
     runs.tiny_run(tmp_path, **PLAIN, **changes, data__partial_rate=0.0, data__validation=0.0)
@@ -253,6 +263,7 @@ def test_a_run_on_missing_positives_has_scores_by_those_that_are_left(tmp_path, 
     assert f"few (below 20) {means['few']:.2f}, average" in capsys.readouterr().out
 
 
+@pytest.mark.processes
 def test_a_validation_score_is_the_mean_over_classes_that_occur(tmp_path):
     lines = [line for line in runs.lines(runs.finished()) if "validation_mAP" in line]
     with checkpoints.open_manager(runs.finished(), read_only=True) as manager:

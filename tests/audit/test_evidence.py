@@ -36,6 +36,7 @@ def test_a_run_alone_is_itself():
     assert evidence.together([one, said([0.1, 0.2], [1, 0])])[1] is None
 
 
+@pytest.mark.processes
 def test_the_small_run_says_something_of_every_training_image():
     found = evidence.collect([runs.finished()])
     assert found.given.shape == found.score.shape == (1200, 20) and set(np.unique(found.given)) == {0, 2}
@@ -60,6 +61,7 @@ def test_the_flip_rate_is_that_among_known_labels():
     assert evidence.flip_rate(np.where(hidden == 3, 3, truth)) == 0.0
 
 
+@pytest.mark.processes
 def test_labels_that_a_run_drew_are_not_drawn_again(monkeypatch):
     opened = open_run(runs.finished())
     task = opened.run.task
@@ -76,6 +78,7 @@ def test_unknown_labels_count_in_a_set_as_training_took_them(unknown, sizes):
     assert evidence.set_sizes(given, unknown).tolist() == sizes
 
 
+@pytest.mark.processes
 def test_scores_alone_need_no_training_state():
     opened = open_run(runs.finished())
     opened.network = opened.network._replace(method=opened.network.method._replace(beliefs=None))
@@ -89,6 +92,7 @@ def _pixels(encoded: bytes) -> np.ndarray:
     return augment.decode(encoded)
 
 
+@pytest.mark.processes
 def test_no_run_and_runs_without_checkpoints_are_refused(tmp_path):
     with pytest.raises(UserError, match="There is no run to audit with"):
         evidence.collect([])

@@ -10,6 +10,8 @@ from ltpml_jax.commands import audit
 from ltpml_jax.errors import UserError
 from tests.helpers import runs
 
+pytestmark = pytest.mark.processes
+
 
 def call(*words: str) -> None:
     audit.run(cli.parse("audit", audit.COMMAND, list(words)))

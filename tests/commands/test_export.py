@@ -25,6 +25,7 @@ def run(out, *words, workdir=None) -> None:
     export.COMMAND.run(cli.parse("export", export.COMMAND, words))
 
 
+@pytest.mark.processes
 def test_another_run_starts_from_what_was_exported(tmp_path):
     run(tmp_path / "w.safetensors")
     config = runs.config(train__checkpoint_every=4)
@@ -42,6 +43,7 @@ def test_another_run_starts_from_what_was_exported(tmp_path):
         np.testing.assert_array_equal(read[name], kept[name])
 
 
+@pytest.mark.processes
 def test_a_file_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(
         UserError, match=rf"^The file {tmp_path}/no/w.safetensors cannot be written \(No such file or directory\)"
@@ -82,6 +84,7 @@ def without_dataset(to) -> Path:
     return workdir
 
 
+@pytest.mark.processes
 def test_a_run_without_its_dataset_exports_what_it_predicts(tmp_path):
     workdir = without_dataset(tmp_path)
     run(tmp_path / "out", "--formats=stablehlo,safetensors", workdir=workdir)
@@ -96,6 +99,7 @@ def test_a_run_without_its_dataset_exports_what_it_predicts(tmp_path):
     assert not (tmp_path / "gone").exists()
 
 
+@pytest.mark.processes
 def test_the_door_exports_as_the_command_and_says_which_files(tmp_path):
     run(tmp_path / "a", "--formats=safetensors")
     names = open_run(runs.finished()).export(tmp_path / "b", ["safetensors"])
@@ -104,6 +108,7 @@ def test_the_door_exports_as_the_command_and_says_which_files(tmp_path):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
+@pytest.mark.processes
 def test_a_run_without_model_json_is_named_with_the_command_that_makes_it(tmp_path):
     workdir = runs.copy_of_finished(tmp_path)
     (workdir / "model.json").unlink()

@@ -222,6 +222,7 @@ def test_a_real_run_with_its_dataset_shows_beliefs_and_true_counts(tmp_path):
     assert total == pytest.approx(100, abs=1)  # NDLP shares one label out to each image
 
 
+@pytest.mark.processes
 def test_another_dataset_of_that_name_is_left_out(tmp_path, caplog):
     caplog.set_level("INFO", "ltpml_jax")
     copy = runs.copy_of_finished(tmp_path)

@@ -20,6 +20,8 @@ from ltpml_jax.evaluation.expected_thresholds import scores
 from ltpml_jax.evaluation.opened import OpenRun
 from tests.helpers import runs, session
 
+pytestmark = pytest.mark.processes
+
 
 @functools.cache
 def opened() -> OpenRun:
@@ -98,7 +100,6 @@ def test_strict_ends_at_the_first_one_and_keeps_the_rows_before_it(tmp_path):
     assert [row["path"] for row in rows(tmp_path / "o.csv")] == inputs[:1]
 
 
-@pytest.mark.processes
 def test_without_a_file_the_highest_scores_are_printed(tmp_path):
     (tmp_path / "torn.png").write_bytes(b"no image")
     os.mkfifo(tmp_path / "pipe.png")

@@ -19,6 +19,7 @@ SPEC = loader.AugmentSpec(image_size=24, crop=(0.8, 1.0), crop_ratio=(0.5, 2.0),
 PLAIN = loader.AugmentSpec(image_size=24, crop=(1.0, 1.0), crop_ratio=(0.5, 2.0), flip=0.0, resize=augment.opencv)
 N, C, B = 37, 5, 6
 ROOT = Path(__file__).parents[2]
+STARTS = pytest.mark.processes  # for worker processes
 
 
 class Pictures:
@@ -132,7 +133,9 @@ def test_the_digest_depends_on_ids_and_on_pixels(expected):
     assert not set(digests(reader(spec=PLAIN))) & set(digests(expected))
 
 
-@pytest.mark.parametrize("workers,threads", [(0, 0), (0, 4), (1, 4), (2, 1)])
+@pytest.mark.parametrize(
+    "workers,threads", [(0, 0), (0, 4), pytest.param(1, 4, marks=STARTS), pytest.param(2, 1, marks=STARTS)]
+)
 def test_workers_and_threads_change_nothing(expected, workers, threads):
     iterator = iter(reader(workers, threads))
     assert_equal(list(iterator), expected)
@@ -192,7 +195,7 @@ def test_a_fresh_process_that_parses_no_flags_continues_and_ends(expected, worke
     assert "leaked" not in ended.stderr
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=STARTS)])
 def test_a_damaged_image_is_named(workers):
     iterator = iter(reader(workers, 2, kind="shuffle", records=Pictures(broken=20)))
     with pytest.raises(UserError, match=r"'picture-20' \(index 20\).*prepare the dataset again, or .*skip"):

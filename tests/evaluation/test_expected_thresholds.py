@@ -29,6 +29,7 @@ def test_they_let_the_share_through():
     assert (found > limits).sum(0).tolist() == [0, 1, 3, 10]
 
 
+@pytest.mark.processes
 def test_a_run_writes_those_of_its_held_out_images(tmp_path):
     values, step = expected_thresholds.load(runs.finished())
     opened = open_run(runs.finished())

@@ -91,6 +91,7 @@ def test_soft_labels_of_candidates_in_equal_parts(monkeypatch):
     assert {part: count for part, count in enumerate(counts.tolist()) if count} == {0: 2, label_quality.SHARES - 1: 2}
 
 
+@pytest.mark.processes
 def test_the_events_of_a_run_have_a_histogram_an_epoch():
     """Of every candidate of the training images, in a run of NDLP of two epochs."""
     file, _ = sorted((runs.eight_devices() / "tensorboard").iterdir())  # the other is of the results

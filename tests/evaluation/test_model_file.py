@@ -14,6 +14,7 @@ from ltpml_jax.state import make_mesh
 from tests.helpers import runs, workdirs
 
 
+@pytest.mark.processes
 def test_a_run_describes_itself():
     workdir = runs.finished()
     config = runs.config(train__checkpoint_every=4)

@@ -16,6 +16,8 @@ from ltpml_jax.data import datasets
 from ltpml_jax.errors import UserError
 from tests.helpers import runs
 
+pytestmark = pytest.mark.processes
+
 
 def test_the_door_leads_where_it_says():
     assert train is trainer.train and Method is METHODS["ndlp"].make.__annotations__["return"]
@@ -25,7 +27,6 @@ def test_the_door_leads_where_it_says():
         _ = ltpml_jax.nothing
 
 
-@pytest.mark.processes
 def test_importing_costs_nothing_until_a_name_is_used():
     code = "import ltpml_jax, sys, json; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=runs.ROOT)

@@ -23,6 +23,7 @@ def small() -> Predictions:
     return Predictions(np.array(["a", "ü", "c", "d", "e/f"]), states, {"mean": logits, "first": -logits}, "last", 7)
 
 
+@pytest.mark.processes
 def test_a_runs_outputs_are_those_behind_its_table():
     found = predictions_file.load(runs.finished())
     test = datasets.load("digits_mlt", str(runs.data_dir())).test
@@ -34,6 +35,7 @@ def test_a_runs_outputs_are_those_behind_its_table():
     assert scores(found.logits["network"], found.states, groups) == table
 
 
+@pytest.mark.processes
 def test_evaluation_makes_both_files_for_a_run_that_has_none(tmp_path, capsys):
     """Of a run of an earlier version, whose config lacks a field that there is now."""
     workdir = runs.copy_of_finished(tmp_path)

@@ -118,6 +118,7 @@ def test_the_same_end_written_twice_is_there_once(tmp_path):
     assert found["test/mAP_total"][0] == 13
 
 
+@pytest.mark.processes
 def test_a_run_has_one_folder_with_its_config_and_scores():
     folder = runs.finished() / "tensorboard"
     assert all(path.is_file() for path in folder.iterdir())

@@ -19,6 +19,8 @@ from ltpml_jax.runtime import checkpoints
 from ltpml_jax.state import make_mesh
 from tests.helpers import runs, session
 
+pytestmark = pytest.mark.processes
+
 
 @functools.cache
 def averaged() -> Path:

@@ -43,6 +43,7 @@ def test_only_the_scales_train_and_the_rest_is_in_evaluation_mode():
     jax.tree.map(np.testing.assert_array_equal, nnx.to_pure_dict(rest), nnx.to_pure_dict(parts.rest))
 
 
+@pytest.mark.processes
 def test_a_second_stage_keeps_the_first_ones_ranking(tmp_path: Path):
     """Its network gives the first stage's logits, scaled; positive scales leave every mAP as it was."""
     first = runs.finished()
@@ -71,6 +72,7 @@ def test_a_run_that_is_not_there_is_named_before_data_and_network_are_made(tmp_p
     assert f"There is no run in {tmp_path}" in refused(model__start_from=str(tmp_path))
 
 
+@pytest.mark.processes
 def test_what_it_cannot_start_from_is_named():
     first = str(runs.finished())
     assert "is another one than config.model" in refused(model__start_from=first, model__neck_width=7)
@@ -83,6 +85,7 @@ def test_what_it_cannot_start_from_is_named():
         validate(config)
 
 
+@pytest.mark.processes
 def test_any_method_may_start_from_a_run(tmp_path: Path):
     """With a rate of almost nothing, the first stage's network is what is evaluated."""
     first = runs.eight_devices()
@@ -93,6 +96,7 @@ def test_any_method_may_start_from_a_run(tmp_path: Path):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), *weights)
 
 
+@pytest.mark.processes
 @pytest.mark.usefixtures("least_optimised")
 def test_a_branch_that_does_not_train_keeps_the_backbone_of_the_config():
     """And the classifier beside it has the run's."""

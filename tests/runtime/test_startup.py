@@ -81,6 +81,7 @@ def test_garbage_is_looked_for_once_after_many_objects_and_then_as_always(restor
     assert len(looks) > seen
 
 
+@pytest.mark.processes
 def test_training_looks_for_garbage_after_its_first_steps(restored, tmp_path, monkeypatch):
     gc.collect()
     monkeypatch.setattr(startup, "USUAL", usual := (701, 11, 11))

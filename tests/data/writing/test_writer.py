@@ -77,6 +77,7 @@ def test_records_hold_the_files_as_they_are_in_order(tree, several, tmp_path):
     assert sorted(path.name for path in (tmp_path / "lt_pml" / "mine").iterdir()) == [".lock", "1.0.0"]
 
 
+@pytest.mark.processes
 def test_any_number_of_processes_writes_the_same_bytes(tree, several, tmp_path):
     for jobs in (1, 2):
         writer.write("mine", listing_of(tree), tmp_path / str(jobs), jobs=jobs)
@@ -123,6 +124,7 @@ def damage(root: Path) -> None:
     trees.replace(root / "33.jpg", b"<html>")
 
 
+@pytest.mark.processes
 def test_bad_images_stop_it_all_named_and_good_shards_stay(tree, several, tmp_path, caplog):
     root = copy_of(tree, tmp_path / "images")
     damage(root)
