@@ -20,6 +20,10 @@ from ltpml_jax.runtime.metrics_log import MetricsLog, step_record
 from ltpml_jax.runtime.progress import Progress
 from ltpml_jax.state import TrainState, evaluated
 
+NONE_POSITIVE = (
+    "WARNING: after the first epoch no pseudo label is positive; where config.method.name trains on its pseudo labels, "
+    "it learns from no positive (as NDLP does where every image has one label alone). Take another method."
+)
 log = logging.getLogger(__name__)
 
 
@@ -117,6 +121,8 @@ def write_epoch(run: Experiment, records: MetricsLog, step: int, state: TrainSta
         mean = float(np.mean(losses)) if losses else float("nan")
         quality = corrected_labels(run, counts)
         known = {} if isinstance(quality, str) else quality
+        if counts is not None and not counts.predicted and epoch == 0:
+            log.warning(NONE_POSITIVE)
         records.write([{"step": step, "epoch": epoch, "epoch_loss": mean, checkpoints.SCORE: score} | known])
     return step if np.isnan(score) else score
 

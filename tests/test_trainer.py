@@ -264,6 +264,17 @@ def test_a_run_on_missing_positives_has_scores_by_those_that_are_left(tmp_path, 
 
 
 @pytest.mark.processes
+def test_pseudo_labels_without_a_positive_are_warned_of(tmp_path, caplog):
+    """NDLP's confidence in the one label of an image is 1, and so are the thresholds; not so with candidates."""
+    data = trees.prepared(tmp_path, "mine", 5)
+    single = {"data__noise": "single", "data__partial_rate": 0.0, "data__unknown": "unknown"}
+    for name, changes, warned in (("single", single, 1), ("partial", {}, 0)):
+        own(tmp_path / name, data, method__name="ndlp", train__epochs=2, **changes)
+        assert caplog.text.count("no pseudo label is positive") == warned
+        caplog.clear()
+
+
+@pytest.mark.processes
 def test_a_validation_score_is_the_mean_over_classes_that_occur(tmp_path):
     lines = [line for line in runs.lines(runs.finished()) if "validation_mAP" in line]
     with checkpoints.open_manager(runs.finished(), read_only=True) as manager:

@@ -44,6 +44,11 @@ class Counts(NamedTuple):
     true_unknown: np.ndarray
     false_unknown: np.ndarray
 
+    @property
+    def predicted(self) -> int:
+        """How many hard labels are 1."""
+        return int(self.found[1])
+
 
 def measure(method: Method, state: TrainState, task: Task) -> Counts | None:
     """Counts of the pseudo labels of a state, whose tables may be sharded over processes; None if it keeps none.
