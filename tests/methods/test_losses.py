@@ -88,8 +88,9 @@ def test_class_bias_is_negative_for_rare_and_positive_for_common_classes():
     assert bias[0] > 0 > bias[1] > bias[-1]
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
-@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize(
+    ("compiled", "dtype"), [(False, jnp.float32), (True, jnp.float32), (True, jnp.bfloat16), (True, jnp.float16)]
+)
 def test_finite_everywhere(compiled, dtype):
     """All-zero rows, empty and full classes, logits of +-100, hard, soft and all-one labels."""
     prior = Prior(np.array([0.0, SIZE, 40.0, 1.0], np.float32), np.array(SIZE, np.float32))
