@@ -17,6 +17,8 @@ from ltpml_jax.data.readers.appendix import SOURCES
 from ltpml_jax.data.records import Records, Split
 from ltpml_jax.errors import UserError, nearest
 
+_NAMED = "config.data.dir, or --data_dir of a command on a run"
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -81,7 +83,7 @@ def _unknown(name: str, data_dir: str) -> str:
     if name in SOURCES:
         return (
             f"The dataset {name!r} is not prepared in {data_dir}; run `ltpml prepare --dataset={name} --appendix=LISTS "
-            "--images=IMAGES`, or name its folder in config.data.dir."
+            f"--images=IMAGES`, or name its folder: {_NAMED}."
         )
     root = prepared.folder_of(name, data_dir).parent.parent
     there = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.exists() else []
@@ -94,5 +96,5 @@ def _unknown(name: str, data_dir: str) -> str:
     near = nearest(name, known)
     return (
         f"There is no dataset {name!r} in {data_dir}; did you mean {near!r}? "
-        f"To make it, run `ltpml prepare --dataset={name} ...`; config.data.dir names its folder."
+        f"To make it, run `ltpml prepare --dataset={name} ...`; if it is elsewhere, name its folder: {_NAMED}."
     )

@@ -65,7 +65,7 @@ def test_unknown_name_gets_the_nearest_one(tmp_path):
 
 def test_a_published_name_that_is_not_prepared_is_not_guessed_at(tmp_path):
     with pytest.raises(
-        UserError, match="'voc_mlt' is not prepared in .*; run `ltpml prepare --dataset=voc_mlt"
+        UserError, match="'voc_mlt' is not prepared in .*; run `ltpml prepare --dataset=voc_mlt .*--data_dir"
     ) as caught:
         datasets.load("voc_mlt", str(tmp_path))
     assert "did you mean" not in str(caught.value)
