@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ltpml_jax.data.labels import LabelState, class_groups
+from ltpml_jax.evaluation.metrics import average_precision
 from ltpml_jax.plotting import beliefs, confusion, curves, distribution, frequency, reliability
 from ltpml_jax.plotting.canvas import Plot
 
@@ -37,7 +38,7 @@ def made(classes: int, images: int = 60, most: float = 3000, name: str = "class 
 def plots(one: Made, runs: int = 1, epochs: int = 3, shared: bool = True) -> list[Plot]:
     """All six, with so many runs and epochs."""
     draws, title = np.random.default_rng(0), "noise_model, runs/with-a-name"
-    precision = np.where((one.states == LabelState.POSITIVE).any(0), 100 * draws.random(len(one.names)), np.nan)
+    precision = average_precision(one.logits, one.states)
     labels = [f"runs/method.name=ndlp,seed={number}" for number in range(runs)]
     records = [{"epoch": epoch, "epoch_loss": 0.1 / (epoch + 1)} for epoch in range(epochs)]
     for record in records:
