@@ -23,7 +23,7 @@ STYLES = ("-", "--", ":", "-.")
 MARKERS = "os^Dv*P<X>ph"
 MOST_RUNS = 12  # that a legend names
 MOST_NAMES = 40  # classes that an axis names
-DOTS = 150  # an inch, of a PNG
+DOTS = 150  # an inch
 
 
 class Plot(NamedTuple):
@@ -36,7 +36,7 @@ class Plot(NamedTuple):
 
 def blank(width: float, height: float) -> Figure:
     """A figure of so many inches, whose parts make room for one another."""
-    return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height), dpi=DOTS, layout="constrained")
 
 
 def short(text: str, letters: int = 24) -> str:
@@ -93,11 +93,20 @@ def save(plot: Plot, folder: Path, kind: str) -> list[str]:
     fixed = {"Date": None} if kind == "svg" else {}
     with warnings.catch_warnings(), matplotlib.rc_context({"svg.hashsalt": plot.name}):
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a script that the font does not have
+        _fix_places(plot.figure)
         plot.figure.savefig(path, format=kind, dpi=DOTS, metadata=fixed)
     with (folder / f"{plot.name}.csv").open("w", encoding="utf-8", newline="") as file:
         rows = zip(*(map(_cell, column) for column in plot.columns.values()), strict=True)
         file.writelines(map(csv_line, [plot.columns, *rows]))
     return [path.name, f"{plot.name}.csv"]
+
+
+def _fix_places(figure: Figure) -> None:
+    """Leave axes where the layout puts them, to the sixth digit: further ones differ between equal calls."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.set_position(np.round(axes.get_position(original=True).bounds, 6).tolist())
 
 
 def _cell(value: Any) -> Any:

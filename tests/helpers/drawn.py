@@ -35,9 +35,9 @@ def made(classes: int, images: int = 60, most: float = 3000, name: str = "class 
     return Made(names, class_groups(counts), counts, states, logits)
 
 
-def plots(one: Made, runs: int = 1, epochs: int = 3, shared: bool = True) -> list[Plot]:
+def plots(one: Made, runs: int = 1, epochs: int = 3, shared: bool = True, seed: int = 0) -> list[Plot]:
     """All six, with so many runs and epochs."""
-    draws, title = np.random.default_rng(0), "noise_model, runs/with-a-name"
+    draws, title = np.random.default_rng(seed), "noise_model, runs/with-a-name"
     precision = average_precision(one.logits, one.states)
     labels = [f"runs/method.name=ndlp,seed={number}" for number in range(runs)]
     records = [{"epoch": epoch, "epoch_loss": 0.1 / (epoch + 1)} for epoch in range(epochs)]

@@ -58,7 +58,7 @@ def test_runs_that_a_legend_names_look_different():
 def test_equal_plots_give_equal_files(tmp_path, kind):
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
-        for plot in drawn.plots(drawn.made(3))[::5]:
+        for plot in drawn.plots(drawn.made(3), seed=3)[::5]:  # a layout that differs in its last bits
             canvas.save(plot, tmp_path / folder, kind)
     files = sorted(path.name for path in (tmp_path / "one").iterdir())
     assert files == sorted(f"{name}.{ending}" for name in ("ap_by_frequency", "beliefs") for ending in ("csv", kind))
