@@ -103,7 +103,9 @@ def save(plot: Plot, folder: Path, kind: str) -> list[str]:
 
 def _fix_places(figure: Figure) -> None:
     """Leave axes where the layout puts them, to the sixth digit: further ones differ between equal calls."""
-    figure.draw_without_rendering()
+    engine = figure.get_layout_engine()
+    assert engine is not None  # blank() gave it one
+    engine.execute(figure)
     figure.set_layout_engine("none")
     for axes in figure.axes:
         axes.set_position(np.round(axes.get_position(original=True).bounds, 6).tolist())

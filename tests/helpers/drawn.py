@@ -1,5 +1,6 @@
 """Arrays of runs that never were, of any number of classes, and all six plots of them."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -35,8 +36,8 @@ def made(classes: int, images: int = 60, most: float = 3000, name: str = "class 
     return Made(names, class_groups(counts), counts, states, logits)
 
 
-def plots(one: Made, runs: int = 1, epochs: int = 3, shared: bool = True, seed: int = 0) -> list[Plot]:
-    """All six, with so many runs and epochs."""
+def plots(one: Made, runs: int = 1, epochs: int = 3, shared: bool = True, seed: int = 0) -> Iterator[Plot]:
+    """All six, with so many runs and epochs; the two that several runs share first."""
     draws, title = np.random.default_rng(seed), "noise_model, runs/with-a-name"
     precision = average_precision(one.logits, one.states)
     labels = [f"runs/method.name=ndlp,seed={number}" for number in range(runs)]
@@ -46,16 +47,13 @@ def plots(one: Made, runs: int = 1, epochs: int = 3, shared: bool = True, seed: 
     read = [curves.epochs(records[number % max(epochs, 1) :]) for number in range(runs)]
     shares = {name: one.counts / 30 * (part + 1) for part, name in enumerate(("true", "estimated", "summed"))}
     predicted = one.logits > 0
-    return [
-        frequency.plot(one.names, one.groups, one.counts, "estimated", dict.fromkeys(labels, precision)),
-        curves.plot(dict(zip(labels, read, strict=True))),
-        distribution.plot("distribution", title, one.names, one.groups, shares),
-        reliability.plot("reliability", title, reliability.by_group(one.logits, one.states, one.groups)),
-        confusion.plot(
-            "confusion", title, one.names, predicted, one.states, "predicted is a score above the run's threshold"
-        ),
-        beliefs.plot("beliefs", title, shown(one, draws), shared),
-    ]
+    yield frequency.plot(one.names, one.groups, one.counts, "estimated", dict.fromkeys(labels, precision))
+    yield curves.plot(dict(zip(labels, read, strict=True)))
+    yield distribution.plot("distribution", title, one.names, one.groups, shares)
+    yield reliability.plot("reliability", title, reliability.by_group(one.logits, one.states, one.groups))
+    said = "predicted is a score above the run's threshold"
+    yield confusion.plot("confusion", title, one.names, predicted, one.states, said)
+    yield beliefs.plot("beliefs", title, shown(one, draws), shared)
 
 
 def shown(one: Made, draws: np.random.Generator) -> list[beliefs.Shown]:
