@@ -1,5 +1,6 @@
 """The launch files: run under stubs and fakes that behave as schedulers do, and checked for what they ask for."""
 
+import glob
 import os
 import re
 import shlex
@@ -83,6 +84,16 @@ def test_local_runs_the_command_and_hands_its_arguments_on(tmp_path):
     assert done.stdout.splitlines() == ["<-m><ltpml_jax.main><--config=configs/voc_mlt.py:0.3><--workdir=runs/a b>"]
     done = call(script("local.sh", *RUN), environment(tmp_path, ECHO, PREFLIGHT="1"))
     assert ["<--preflight>" in line for line in done.stdout.splitlines()] == [True, False]
+
+
+@pytest.mark.skipif(
+    any(map(glob.glob, ("/dev/nvidia[0-9]*", "/dev/accel[0-9]*", "/dev/vfio/[0-9]*"))), reason="has an accelerator"
+)
+def test_local_keeps_memory_on_the_cpu_unless_a_variable_says_otherwise(tmp_path):
+    show = 'echo "$MALLOC_ARENA_MAX $MALLOC_MMAP_MAX_ $MALLOC_TRIM_THRESHOLD_"'
+    assert call(script("local.sh", *RUN), environment(tmp_path, show)).stdout == "1 0 100000000000\n"
+    changed = environment(tmp_path, show, MALLOC_ARENA_MAX="4", MALLOC_MMAP_MAX_="")
+    assert call(script("local.sh", *RUN), changed).stdout == "4  100000000000\n"
 
 
 def test_local_gives_signals_to_python_and_its_status_back(tmp_path):
