@@ -94,7 +94,7 @@ def save(plot: Plot, folder: Path, kind: str) -> list[str]:
     with warnings.catch_warnings(), matplotlib.rc_context({"svg.hashsalt": plot.name}):
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a script that the font does not have
         _fix_places(plot.figure)
-        plot.figure.savefig(path, format=kind, dpi=DOTS, metadata=fixed)
+        plot.figure.savefig(path, format=kind, dpi="figure", metadata=fixed)
     with (folder / f"{plot.name}.csv").open("w", encoding="utf-8", newline="") as file:
         rows = zip(*(map(_cell, column) for column in plot.columns.values()), strict=True)
         file.writelines(map(csv_line, [plot.columns, *rows]))

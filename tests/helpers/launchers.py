@@ -40,7 +40,8 @@ def environment(folder: Path, python: str, **variables: str) -> dict[str, str]:
         "VENV": f"{folder}/venv",
         "FAKE_SRUN_LOG": f"{folder}/srun",
     }
-    kept = {name: value for name, value in runs.environment().items() if not name.startswith(("SLURM_", "JAX_COORD"))}
+    others = ("SLURM_", "JAX_COORD", "MALLOC_")  # of where the tests run
+    kept = {name: value for name, value in runs.environment().items() if not name.startswith(others)}
     return kept | own | variables
 
 
