@@ -131,7 +131,9 @@ def network(blocks: Blocks, settings: NoiseSettings) -> Offset:
     made = blocks.classifier(0)
     if settings.branch:
         made = FixedBranch(made, blocks.backbone(0), blocks.classes, settings.branch_dropout)
-    return Offset(made, logit(label_model(blocks.prior, settings).frequency))
+    # Operation by operation it would be thirty small programs, a second of every start.
+    offset = jax.jit(lambda prior: logit(label_model(prior, settings).frequency))(blocks.prior)
+    return Offset(made, offset)
 
 
 def noise_model(settings: NoiseSettings, plan: Plan) -> Method:

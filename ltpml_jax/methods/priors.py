@@ -175,7 +175,7 @@ def expected_shares(prior: Prior) -> np.ndarray:
     """The share of all images float64 [C] that have a class, with those where its label is unknown."""
     counts = np.asarray(prior.class_count, np.float64)
     if not prior.true_counts:
-        counts = counts / (1 - np.asarray(missing_rates(prior), np.float64))
+        counts = counts / (1 - np.asarray(jax.jit(missing_rates)(prior), np.float64))
     return counts / np.asarray(prior.train_size, np.float64)
 
 
