@@ -27,6 +27,15 @@ def least_optimised():
         yield
 
 
+@pytest.fixture
+def numpy_weights():
+    """`weights.from_numpy`, for the tests that name it."""
+    from tests.helpers import weights
+
+    with weights.from_numpy():
+        yield
+
+
 @pytest.fixture(autouse=True, scope="session")
 def kept_programs():
     """What is compiled here is kept as what processes of the tests compile."""

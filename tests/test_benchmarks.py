@@ -74,6 +74,7 @@ def test_what_a_step_moves_does_not_depend_on_the_number_of_images():
     assert many["alias"] > many["share"] > 100 * few["share"]  # the table is there, and changed in place
 
 
+@pytest.mark.usefixtures("numpy_weights")
 def test_the_state_begins_without_moving_more_than_sums():
     found = scaling_parts.init(images=300_000, classes=7, backbone="resnet_small")
     assert 0 < sum(item["bytes"] for item in found["moved"]) <= 4 * 4 * 7
@@ -87,7 +88,7 @@ def test_the_state_update_moves_batch_sized_arrays():
 
 def test_the_state_update_is_the_work_of_one_step():
     """Against the arithmetic of the method, by hand: rows that are named change, as label correction changes them."""
-    state, rng = state_update.initial(300), np.random.default_rng(0)
+    state, rng = jax.jit(lambda: state_update.initial(300))(), np.random.default_rng(0)
     batch = state_update.random_batch(rng, 300, 8)
     batch["index"][:2] = 5
     new = jax.jit(state_update.update)(state, batch)

@@ -128,6 +128,7 @@ def test_two_steps_of_every_recipe_on_a_network_that_compiles_quickly(name, argu
         assert_takes_two_steps(name, argument, tmp_path, **{"data.image_size": 8})
 
 
+@pytest.mark.usefixtures("numpy_weights")
 def test_two_steps_of_a_recipe_at_reduced_size(tmp_path):
     """With the pieces that the full size is made of; the other recipes differ in numbers."""
     small = {"data.image_size": 32, "model.backbone": "resnet_small", "model.frozen_stages": 3}

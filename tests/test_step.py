@@ -32,21 +32,21 @@ def batch(number: int) -> dict[str, Any]:
 def shardings(devices: int) -> tuple[state.TrainState, jax.sharding.NamedSharding]:
     """Where the state and the batches of the tiny problem go on the first devices."""
     mesh = state.make_mesh(jax.devices()[:devices])
-    return state.state_shardings(tiny.start(METHOD), mesh), state.batch_sharding(mesh)
+    return state.state_shardings(tiny.start(), mesh), state.batch_sharding(mesh)
 
 
 @functools.cache
 def compiled(devices: int, one_jit: bool) -> step.Step:
     stages = step.make_stages(METHOD, step.Recipe(tiny.forward, tiny.OPTIMIZER, lambda key, images: images, 16))
     mesh = state.make_mesh(jax.devices()[:devices])
-    return step.jit_step(stages, mesh, tiny.start(METHOD), one_jit)
+    return step.jit_step(stages, mesh, tiny.start(), one_jit)
 
 
 @functools.cache
 def run(devices: int, one_jit: bool) -> tuple[state.TrainState, dict[str, np.ndarray]]:
     """Thirty-two steps, two epochs."""
     by_state, by_batch = shardings(devices)
-    at = jax.device_put(tiny.start(METHOD), by_state)
+    at = jax.device_put(tiny.start(), by_state)
     history: list[step.Metrics] = []
     for number in range(32):
         at, metrics = compiled(devices, one_jit)(at, jax.device_put(batch(number), by_batch))
@@ -69,7 +69,7 @@ def test_devices_and_jits_give_the_same_run(one_jit):
 @pytest.mark.parametrize("one_jit", [True, False])
 def test_the_state_is_donated(one_jit):
     by_state, by_batch = shardings(8)
-    at = jax.device_put(tiny.start(METHOD), by_state)
+    at = jax.device_put(tiny.start(), by_state)
     after, _ = compiled(8, one_jit)(at, jax.device_put(batch(0), by_batch))
     assert at.rows.is_deleted() and at.params["W"].is_deleted()
     assert after.rows.sharding == at.rows.sharding and int(after.step) == 1
@@ -78,7 +78,7 @@ def test_the_state_is_donated(one_jit):
 @pytest.mark.parametrize("one_jit", [True, False])
 def test_no_transfer_inside_an_epoch(one_jit):
     by_state, by_batch = shardings(8)
-    advance, at = compiled(8, one_jit), jax.device_put(tiny.start(METHOD), by_state)
+    advance, at = compiled(8, one_jit), jax.device_put(tiny.start(), by_state)
     batches = [jax.device_put(batch(number), by_batch) for number in range(6)]
     with jax.transfer_guard("disallow"):
         for served in batches:
@@ -89,7 +89,7 @@ def test_no_transfer_inside_an_epoch(one_jit):
 
 
 def test_keys_depend_on_the_seed_and_the_step_alone():
-    at = tiny.start(METHOD)
+    at = tiny.start()
     same = at._replace(params={"W": jnp.ones(3)})
     keys, other, later = (step.step_keys(s) for s in (at, same, at._replace(step=jnp.int32(1))))
     raw = [np.asarray(jax.random.key_data(key)) for key in (*keys, *later)]
@@ -108,7 +108,7 @@ def test_a_supervised_step_is_plain_gradient_descent():
     weights = jnp.ones((tiny.FEATURES, tiny.C))
     served = batch(0)
     at = state.init_state(weights, {}, optimizer, method, jnp.zeros((1, tiny.C)), prior, 0)
-    after, metrics = stages.finish(at, served, stages.first(at, served))
+    after, metrics = jax.jit(lambda at: stages.finish(at, served, stages.first(at, served)))(at)
     x, y = 2 * served["image"], served["states"].astype(np.float32)
     probability = 1 / (1 + np.exp(-x @ np.ones(weights.shape, np.float32)))
     want = 1 - 0.5 * x.T @ (probability - y) / y.size
@@ -127,7 +127,7 @@ def test_a_step_that_is_not_finite_is_not_applied(broken):
         served["image"] = served["image"] * np.float32(value)
         return advance(jax.device_put(at, shardings(8)[0]), jax.device_put(served, by_batch))[0]
 
-    before = jax.device_get(take(tiny.start(METHOD, epoch=1), 0))
+    before = jax.device_get(take(tiny.start(epoch=1), 0))
     after = jax.device_get(take(before, 1, broken))
     assert (int(after.step), int(after.skipped)) == (int(before.step) + 1, 1)
     jax.tree.map(np.testing.assert_array_equal, after._replace(step=before.step, skipped=before.skipped), before)

@@ -153,6 +153,7 @@ def test_what_training_would_refuse_is_bad(changes, sentence, capsys, tmp_path):
     assert "how large a checkpoint is depends on the run" in found["room"]
 
 
+@pytest.mark.usefixtures("numpy_weights")
 def test_the_size_of_a_checkpoint_is_that_of_the_state(tmp_path):
     made = preflight_checks.Checks(runs.config(), tmp_path)
     made.good = {"devices", "data"}

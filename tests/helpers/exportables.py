@@ -4,7 +4,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from flax import nnx
 
@@ -15,7 +15,7 @@ from ltpml_jax.methods.priors import Prior
 from ltpml_jax.models.classifier import Classifier, Neck
 from ltpml_jax.models.layers import Compute
 from ltpml_jax.models.resnet import Architecture, Bottleneck, ResNet
-from tests.helpers import workdirs
+from tests.helpers import weights, workdirs
 
 CLASSES = 6
 NOWHERE = Path("no folder")
@@ -32,7 +32,8 @@ def exportable(backbone: str = "resnet_small", size: int = 64, **fields: Any) ->
     method = build_method(config)
     assert method is not None
     counts = np.array(workdirs.record()["class_counts"], np.float32)
-    parts = build_network(config, method, CLASSES, Prior(counts, np.array(400, np.float32)))
+    with weights.from_numpy():
+        parts = build_network(config, method, CLASSES, Prior(counts, np.array(400, np.float32)))
     model = nnx.merge(parts.graphdef, parts.trainable, parts.rest)
     shake(model)
     about = workdirs.record(backbone=backbone, image_size=size, method=config.method.name)
@@ -42,9 +43,14 @@ def exportable(backbone: str = "resnet_small", size: int = 64, **fields: Any) ->
 @functools.cache
 def thin(size: int = 40) -> Exportable:
     """A narrow relative of ResNet 50, which counts as that one here, on images whose sides are not powers of 2."""
-    rngs = nnx.Rngs(0)
-    backbone = ResNet(THIN, Compute("float32", True, True, False), 0, rngs)
-    model = Classifier(backbone, Neck(backbone.features, 12, 0.1, rngs), nnx.Linear(12, CLASSES, rngs=rngs))
+
+    def made() -> Classifier:
+        rngs = nnx.Rngs(0)
+        backbone = ResNet(THIN, Compute("float32", True, True, False), 0, rngs)
+        return Classifier(backbone, Neck(backbone.features, 12, 0.1, rngs), nnx.Linear(12, CLASSES, rngs=rngs))
+
+    model = nnx.eval_shape(made)
+    nnx.update(model, weights.filled(nnx.state(model), 0))
     shake(model)
     return exportable()._replace(model=model, about=workdirs.record(backbone="resnet50", image_size=size))
 
@@ -54,7 +60,7 @@ def shake(model: Any) -> None:
     rng = np.random.default_rng(0)
 
     def draw(variable: nnx.Variable, low: float, high: float) -> None:
-        variable[...] = jnp.asarray(rng.uniform(low, high, variable.shape), jnp.float32)
+        variable.set_value(jax.device_put(rng.uniform(low, high, variable.shape).astype(np.float32)))
 
     for _, part in nnx.iter_graph(model):
         if isinstance(part, nnx.BatchNorm):

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from ltpml_jax.methods import comic_losses
-from ltpml_jax.methods.comic_losses import ComicSettings, associated, cooccurrence, head_tail_factor, init_rlc
+from ltpml_jax.methods.comic_losses import ComicSettings, head_tail_factor, init_rlc
 from tests.helpers.compiled import compiled, gradient, value_and_gradient
 
 mfm, rlc, htb = map(compiled, (comic_losses.mfm, comic_losses.rlc, comic_losses.htb))
+associated, cooccurrence = map(compiled, (comic_losses.associated, comic_losses.cooccurrence))
 COUNT = jnp.array([40.0, 10.0, 4.0, 0.0])
 LABELS = jnp.array([[1.0, 0, 0, 1], [0, 1, 0, 0], [0, 0, 0, 0]])
 LOGITS = jnp.array([[0.3, -1.0, 2.0, -0.4], [4.0, 1.0, -2.0, 0.1], [-3.0, 2.5, 0.0, 5.0]])

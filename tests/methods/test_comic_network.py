@@ -15,7 +15,7 @@ from ltpml_jax.methods.comic_network import Attention, ComicNetwork
 from ltpml_jax.models import classifier
 from tests.helpers.compiled import compiled, gradient
 
-pytestmark = pytest.mark.usefixtures("least_optimised")
+pytestmark = pytest.mark.usefixtures("least_optimised", "numpy_weights")
 
 moving_mean, normalised_logits = map(compiled, (comic_network.moving_mean, comic_network.normalised_logits))
 RNG = np.random.default_rng(0)
@@ -66,15 +66,16 @@ def test_the_moving_mean_adds_batches_and_is_constant():
 
 
 def test_attention_by_hand_and_its_dropout():
-    attention = Attention(4, 3, 0.5, nnx.Rngs(0))
-    query, keys = jnp.asarray(FEATURES, jnp.float32), jnp.asarray(RNG.normal(size=(3, 2, 4)), jnp.float32)
-    out, weights = attention(query, keys, train=False, dropout_key=None)
+    attention = nnx.jit(lambda: Attention(4, 3, 0.5, nnx.Rngs(0)))()
+    call = nnx.jit(lambda made, *args, train, key: made(*args, train=train, dropout_key=key), static_argnames="train")
+    query, keys = FEATURES.astype(np.float32), RNG.normal(size=(3, 2, 4)).astype(np.float32)
+    out, weights = call(attention, query, keys, train=False, key=None)
     wq, wk, v = (np.asarray(layer.kernel[...]) for layer in (attention.query, attention.key, attention.score))
     score = (np.tanh((query @ wq)[:, None] + keys @ wk) @ v)[..., 0]
     want = np.exp(score) / np.exp(score).sum(1, keepdims=True)
     np.testing.assert_allclose(weights, want, rtol=1e-5)
     np.testing.assert_allclose(out, (want[..., None] * keys).sum(1), rtol=1e-4, atol=1e-6)
-    _, dropped = attention(query, keys, train=True, dropout_key=jax.random.key(1))
+    _, dropped = call(attention, query, keys, train=True, key=jax.random.key(1))
     np.testing.assert_allclose(dropped, np.where(np.asarray(dropped) == 0, 0, 2 * want), rtol=1e-5)
     assert (np.asarray(dropped) == 0).any() and (np.asarray(dropped) > 0).any()
 

@@ -27,7 +27,7 @@ def network(seed: int = 0) -> lws.ScaledClassifier:
     return lws.ScaledClassifier(classifier.build(spec, 3, seed), 3)
 
 
-@pytest.mark.usefixtures("least_optimised")
+@pytest.mark.usefixtures("least_optimised", "numpy_weights")
 def test_only_the_scales_train_and_the_rest_is_in_evaluation_mode():
     """No dropout, no new statistics, and the frozen classifier's own logits, a factor a class."""
     parts = classifier.split(network(), 0)

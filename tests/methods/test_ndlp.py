@@ -24,6 +24,7 @@ OPTIMIZER = optax.sgd(0.1, 0.9)
 PARTS = NDLPParts(mixup_weight=lambda key, _: jax.random.uniform(key, minval=0.5))
 
 
+@functools.cache
 def make(settings: NDLPSettings = SETTINGS, parts: NDLPParts = NDLPParts()) -> Method:
     """NDLP for runs of EPOCHS epochs."""
     return ndlp.ndlp(settings, DB, Plan(EPOCHS, B), parts)
@@ -58,26 +59,25 @@ def forward(params, rest, images, *, train, mask, dropout_key):
     return jnp.where(keep, images, 0) @ params["W"] + params["b"][None], {"mean": 0.9 * rest["mean"] + 0.1 * mean}
 
 
-def pad(table: np.ndarray) -> jax.Array:
-    return jnp.asarray(np.pad(table, ((0, state.padded(len(table)) - len(table)), (0, 0))))
+def pad(table: np.ndarray) -> np.ndarray:
+    return np.pad(table, ((0, state.padded(len(table)) - len(table)), (0, 0)))
 
 
-def start(method, epoch: int = 0) -> state.TrainState:
-    """A state at the beginning of `epoch` as if its step before belonged to it, with a class distribution."""
+@functools.cache
+def fresh() -> state.TrainState:
+    """A state of NumPy arrays before the first step."""
     _, candidates, prior = data()
-    params = {"W": 0.3 * jnp.cos(jnp.arange(FEATURES * C, dtype=jnp.float32)).reshape(FEATURES, C), "b": jnp.zeros(C)}
-    fresh = state.init_state(
-        params,
-        {"mean": jnp.zeros(FEATURES)},
-        OPTIMIZER,
-        method,
-        pad(candidates),
-        prior,
-        seed=0,
-    )
-    distribution = jnp.arange(1.0, C + 1) / (C * (C + 1) / 2)
-    shared = fresh.shared._replace(distribution=distribution, last_epoch=jnp.int32(epoch))
-    return fresh._replace(step=jnp.int32(epoch * STEPS), shared=shared)
+    weights = (0.3 * np.cos(np.arange(FEATURES * C))).astype(np.float32).reshape(FEATURES, C)
+    params, rest = {"W": weights, "b": np.zeros(C, np.float32)}, {"mean": np.zeros(FEATURES, np.float32)}
+    begin = jax.jit(lambda *arrays: state.init_state(*arrays[:2], OPTIMIZER, make(), *arrays[2:], seed=0))
+    return jax.device_get(begin(params, rest, pad(candidates), prior))
+
+
+def start(epoch: int = 0) -> state.TrainState:
+    """A state at the beginning of `epoch` as if its step before belonged to it, with a class distribution."""
+    at, distribution = fresh(), np.arange(1, C + 1, dtype=np.float32) / (C * (C + 1) / 2)
+    shared = at.shared._replace(distribution=distribution, last_epoch=np.int32(epoch))
+    return at._replace(step=np.int32(epoch * STEPS), shared=shared)
 
 
 @functools.cache
@@ -92,19 +92,19 @@ def compiled(settings: NDLPSettings, parts: NDLPParts, epoch: int | None = None)
 
 
 def advance(at: state.TrainState, parts: NDLPParts = PARTS, **switches: bool) -> tuple[state.TrainState, step.Metrics]:
-    """One step on batch 0 with these ablation switches and replaced functions."""
-    return compiled(SETTINGS._replace(**switches), parts)(at, batch(0))
+    """One step on batch 0 with these ablation switches and replaced functions; NumPy arrays."""
+    return jax.device_get(compiled(SETTINGS._replace(**switches), parts)(at, batch(0)))
 
 
 @functools.cache
 def reference() -> tuple[state.TrainState, state.TrainState, step.Metrics]:
     """A state of epoch 1, and what one step of the whole method makes of it."""
-    before = start(make(), epoch=1)
+    before = start(epoch=1)
     return before, *advance(before)
 
 
 def equal(left, right) -> bool:
-    return all(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a == b).all()), left, right)))
+    return all(jax.tree.leaves(jax.tree.map(np.array_equal, left, right)))
 
 
 def differences(after: state.TrainState, metrics: step.Metrics) -> set[str]:
@@ -162,7 +162,7 @@ def test_thresholds_off_means_one_half():
 
 
 def test_epoch_zero_leaves_the_mixup_pass_without_a_trace():
-    before = start(make())
+    before = start()
     after, metrics = advance(before)
     alone, _ = advance(before, mixup_pass=False)
     assert metrics["reliable"].any() and float(metrics["loss_pass2"]) == 0
@@ -173,7 +173,7 @@ def test_the_step_of_epoch_zero_is_compiled_without_the_mixup_pass():
     def never(key, concentration):
         raise AssertionError("the mixup pass is traced")
 
-    before, parts = start(make()), PARTS._replace(mixup_weight=never)
+    before, parts = start(), PARTS._replace(mixup_weight=never)
     (after, metrics), (want, expected) = compiled(SETTINGS, parts, 0)(before, batch(0)), advance(before)
     assert metrics.keys() == expected.keys() and float(metrics["loss_pass2"]) == 0
     for got, wanted in zip(jax.tree.leaves((after, metrics)), jax.tree.leaves((want, expected)), strict=True):
@@ -188,7 +188,7 @@ def test_an_empty_reliable_set_leaves_no_trace():
     after, metrics = advance(before, none)
     alone, _ = advance(before, mixup_pass=False)
     assert float(metrics["loss_pass2"]) == 0
-    assert equal(after, alone) and all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(after.params))
+    assert equal(after, alone) and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(after.params))
 
 
 def test_one_function_can_be_replaced():
@@ -206,7 +206,7 @@ def test_the_class_distribution_starts_every_epoch_uniform():
         return ndlp.select_reliable(loss, hard, distribution, alpha)
 
     run, method = compiled(SETTINGS, PARTS._replace(select_reliable=watch)), make()
-    at = start(method)._replace(shared=method.init(pad(data()[1]), data()[2])[0])
+    at = start()._replace(shared=method.init(pad(data()[1]), data()[2])[0])
     after = []
     for number in range(3 * STEPS):
         at, _ = run(at, batch(number))

@@ -185,7 +185,8 @@ def test_the_network_starts_at_the_class_frequencies_which_are_not_trained(share
     blocks = Blocks(lambda number: Constant(), lambda number: Stages(), lambda: None, 3, 0, prior(states=None))
     method = noise_model.noise_model(NoiseSettings(branch=share), Plan(1, 2))
     network = method.network(blocks)
-    outputs = network(jnp.ones((2, 4, 4, 3)), train=False, mask=None, dropout_key=None)
+    forward = nnx.jit(lambda network, images: network(images, train=False, mask=None, dropout_key=None))
+    outputs = forward(network, np.ones((2, 4, 4, 3), np.float32))
     offset = np.log(np.array([0.5, 0.125, 0.05]) / np.array([0.5, 0.875, 0.95]))
     want = np.tile(offset + (1 - share) * np.arange(1, 4), (2, 1))
     np.testing.assert_allclose(next(iter(method.predictions.values()))(outputs), want, rtol=1e-5)
@@ -199,15 +200,20 @@ def test_each_part_learns_from_the_states_and_the_belief_is_of_their_mean():
     method, model = noise_model.noise_model(NoiseSettings(), Plan(1, 2)), label_model(prior(), NoiseSettings())
     key, both = jax.random.key(0), (LOGITS, 2 * LOGITS)
     context = Context(LOGITS, EVERY, EVERY, jnp.int32(0), Keys(key, key, key), model, (), jnp.ones(4, bool))
-    loss, (belief, stats) = method.passes[0].loss(lambda images, mask, key: (both, "new"), context, None)
+
+    def first(seen: Context):
+        loss, (belief, stats) = method.passes[0].loss(lambda images, mask, key: (both, "new"), seen, None)
+        assert stats == "new"
+        return loss, belief
+
+    loss, belief = jax.jit(first)(context)
     want = sum(negative_log_likelihood(one, EVERY, model).mean() for one in both)
     np.testing.assert_allclose(loss, want, rtol=1e-5)
     np.testing.assert_allclose(belief, posterior(1.5 * LOGITS, EVERY, model), rtol=1e-5)
-    assert stats == "new"
 
 
 def test_beliefs_begin_as_the_posterior_of_the_class_frequencies():
     method = noise_model.noise_model(NoiseSettings(), Plan(1, 2))
-    shared, rows = method.init(jnp.array([[0, 1, 2]], jnp.int8), prior(states=None))
+    shared, rows = compiled(method.init)(jnp.array([[0, 1, 2]], jnp.int8), prior(states=None))
     np.testing.assert_allclose(rows, [[0, 1, 0.05 / (0.05 + 0.2 * 0.95)]], rtol=1e-5)
     np.testing.assert_array_equal(method.beliefs(shared, rows)[1], [[0, 1, 0]])  # type: ignore[misc]

@@ -102,13 +102,14 @@ def test_a_pytree_of_tables_is_written_leaf_by_leaf_and_not_at_all_where_the_ste
     tables_before = {"a": jnp.arange(12.0).reshape(6, 2), "b": jnp.arange(6), "c": jnp.zeros((6, 2, 3), jnp.int8)}
     index = jnp.array([4, 1, 4])
     old = tables.gather(tables_before, index)
-    new = jax.tree.map(lambda rows: jax.vmap(jnp.add)(rows, jnp.array([1, 2, 3])).astype(rows.dtype), old)
-    after = tables.scatter(tables_before, index, old, new, tables.last_occurrence(index))
+    new = jax.tree.map(lambda rows: (np.asarray(rows).T + np.array([1, 2, 3])).T.astype(rows.dtype), old)
+    scatter = jax.jit(tables.scatter)
+    after = scatter(tables_before, index, old, new, tables.last_occurrence(index))
     for name, table in tables_before.items():
         want = np.array(table)
         want[1], want[4] = new[name][1], new[name][2]
         np.testing.assert_array_equal(after[name], want)
         assert after[name].dtype == table.dtype
-    broken = jax.tree.map(lambda rows: rows * jnp.nan if rows.dtype == jnp.float32 else rows + 1, old)
-    kept = tables.scatter(tables_before, index, old, broken, jnp.zeros(3, bool))
+    broken = jax.tree.map(lambda rows: np.full_like(rows, np.nan) if rows.dtype == np.float32 else rows + 1, new)
+    kept = scatter(tables_before, index, old, broken, jnp.zeros(3, bool))
     jax.tree.map(np.testing.assert_array_equal, kept, tables_before)
