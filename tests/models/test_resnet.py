@@ -1,6 +1,7 @@
 """Backbones: parameter counts and names of torchvision, geometry, and whole networks against plain numpy."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from flax import nnx
 from ltpml_jax.models import classifier, resnet
 from tests.models.test_layers import FAST, PLAIN, numpy_conv, randomise
 
-pytestmark = pytest.mark.usefixtures("least_optimised")
+pytestmark = pytest.mark.usefixtures("least_optimised", "numpy_weights")
 
 SPEC = classifier.ModelSpec("resnet_small", 64, 0.0, 1, "stored", "float32", True, True)
 TORCHVISION = {  # parameters without the fully connected layer; convolutions
@@ -22,8 +23,7 @@ TORCHVISION = {  # parameters without the fully connected layer; convolutions
 }
 
 
-def _abstract(name: str) -> resnet.ResNet:
-    return nnx.eval_shape(lambda: resnet.ResNet(resnet.ARCHITECTURES[name], FAST, 0, nnx.Rngs(0)))
+_abstract = functools.cache(classifier.abstract_backbone)  # nothing may change them
 
 
 def _sizes(model: nnx.Module) -> dict[str, tuple[int, ...]]:
