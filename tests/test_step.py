@@ -20,7 +20,7 @@ from tests.methods import test_ndlp as tiny
 pytestmark = pytest.mark.usefixtures("least_optimised")
 
 BATCH = 16
-METHOD = tiny.make()
+METHOD = tiny.make(parts=tiny.PARTS)
 
 
 def batch(number: int) -> dict[str, Any]:
