@@ -13,9 +13,7 @@ from tests.helpers import session
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {session.QUICK} --xla_force_host_platform_device_count=8"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
-os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = (
-    "0"  # where each operation was written: a tenth of a small program's time
-)
+os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"  # to write down where each operation stands takes a tenth
 gc.set_threshold(100_000, 50, 100)  # as startup.begin: most objects of imports and tracing stay
 session.scratch()  # before the workers start, so that they share it
 

@@ -157,6 +157,7 @@ def oracle_prior(columns: np.ndarray, n: int, states: np.ndarray | None = None) 
     )
 
 
+@jax.jit
 def missing_rates(prior: Prior) -> jax.Array:
     """P(unknown | present) float [C]: how many of the positives class_count leaves out, as far as labels say it.
 
@@ -175,7 +176,7 @@ def expected_shares(prior: Prior) -> np.ndarray:
     """The share of all images float64 [C] that have a class, with those where its label is unknown."""
     counts = np.asarray(prior.class_count, np.float64)
     if not prior.true_counts:
-        counts = counts / (1 - np.asarray(jax.jit(missing_rates)(prior), np.float64))
+        counts = counts / (1 - np.asarray(missing_rates(prior), np.float64))
     return counts / np.asarray(prior.train_size, np.float64)
 
 

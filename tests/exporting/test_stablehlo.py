@@ -9,7 +9,7 @@ import pytest
 from jax import export
 
 from ltpml_jax.exporting import stablehlo
-from tests.helpers import exportables, runs
+from tests.helpers import exportables, runs, session
 from tests.helpers.exportables import difference, exportable, thin
 
 pytestmark = pytest.mark.usefixtures("least_optimised")
@@ -55,12 +55,8 @@ def test_a_process_without_flax_and_this_package_runs_it(tmp_path):
 
 
 def test_no_folder_of_this_machine_is_in_the_file():
-    name = "jax_traceback_in_locations_limit"
-    here = jax.config.values[name]
-    jax.config.update(name, 10)  # as it is by default
-    try:
+    name, default = "jax_traceback_in_locations_limit", 10
+    with session.configured(name, default):
         content = stablehlo.serialise(thin())
         assert b".py" not in content and str(runs.ROOT).encode() not in content
-        assert jax.config.values[name] == 10
-    finally:
-        jax.config.update(name, here)
+        assert jax.config.values[name] == default

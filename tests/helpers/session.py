@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import filelock
 
@@ -21,16 +22,21 @@ QUICK = (
 
 
 @contextlib.contextmanager
-def least_optimised() -> Iterator[None]:
-    """Programs that run once or twice cost more to compile than to run; not for those that are called often."""
+def configured(name: str, value: Any) -> Iterator[None]:
+    """A setting of JAX's, for a while."""
     import jax  # after conftest.py set the variables
 
-    before = jax.config.values["jax_disable_most_optimizations"]
-    jax.config.update("jax_disable_most_optimizations", True)
+    before = jax.config.values[name]
+    jax.config.update(name, value)
     try:
         yield
     finally:
-        jax.config.update("jax_disable_most_optimizations", before)
+        jax.config.update(name, before)
+
+
+def least_optimised() -> contextlib.AbstractContextManager[None]:
+    """Programs that run once or twice cost more to compile than to run; not for those that are called often."""
+    return configured("jax_disable_most_optimizations", True)
 
 
 def scratch() -> Path:
