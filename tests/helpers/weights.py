@@ -14,7 +14,7 @@ from ltpml_jax.models import classifier
 
 @contextlib.contextmanager
 def from_numpy() -> Iterator[None]:
-    """Classifiers that are built inside have other weights than outside, of the same scale."""
+    """Classifiers that are built inside have other weights than those built outside."""
     with mock.patch.object(classifier, "_initial_state", drawn):
         yield
 
