@@ -113,18 +113,19 @@ def placed(name: str, tree: state.TrainState, devices: int) -> state.TrainState:
     )
 
 
+def advance(name: str, at: state.TrainState, served: dict[str, Any], devices: int = 1) -> tuple[state.TrainState, dict]:
+    """A step; everything on the host again."""
+    served = jax.device_put(served, state.batch_sharding(state.make_mesh(jax.devices()[:devices])))
+    return jax.device_get(compiled(name, devices)(placed(name, at, devices), served))
+
+
 def run(name: str, at: state.TrainState, numbers: list[int], devices: int = 1) -> tuple[state.TrainState, list[dict]]:
-    """Steps on these batches; everything on the host again."""
-    at, history = placed(name, at, devices), []
-    by_batch = state.batch_sharding(state.make_mesh(jax.devices()[:devices]))
+    """Steps on these batches."""
+    history = []
     for number in numbers:
-        at, metrics = compiled(name, devices)(at, jax.device_put(batch(number), by_batch))
-        history.append(jax.device_get(metrics))
-    return jax.device_get(at), history
-
-
-def advance(name: str, at: state.TrainState, served: dict[str, Any]) -> tuple[state.TrainState, dict]:
-    return jax.device_get(compiled(name, 1)(placed(name, at, 1), jax.device_put(served)))
+        at, metrics = advance(name, at, batch(number), devices)
+        history.append(metrics)
+    return at, history
 
 
 @pytest.mark.parametrize("name", NAMES)
