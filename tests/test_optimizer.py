@@ -1,6 +1,6 @@
 """The optimiser of the config, against updates written out."""
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 import pytest
 
@@ -8,8 +8,8 @@ from ltpml_jax.config import default_config
 from ltpml_jax.errors import UserError
 from ltpml_jax.optimizer import build_optimizer, check_paths, drop_periods, multipliers, rate_schedule
 
-PARAMS = {"backbone": {"layer1": jnp.array([1.0, -2.0])}, "head": jnp.array([0.5])}
-GRADS = {"backbone": {"layer1": jnp.array([0.3, 0.1])}, "head": jnp.array([-0.4])}
+PARAMS = {"backbone": {"layer1": np.array([1.0, -2.0], np.float32)}, "head": np.array([0.5], np.float32)}
+GRADS = {"backbone": {"layer1": np.array([0.3, 0.1], np.float32)}, "head": np.array([-0.4], np.float32)}
 
 
 def config(**changes):
@@ -21,11 +21,17 @@ def config(**changes):
 def updates(steps: int, **changes) -> list[dict]:
     """What is added to the parameters in each step, all at the same gradients and parameters."""
     optimizer = build_optimizer(config(**changes), steps_per_epoch=4)
-    at, found = optimizer.init(PARAMS), []
-    for _ in range(steps):
-        update, at = optimizer.update(GRADS, at, PARAMS)
-        found.append(update)
-    return found
+
+    @jax.jit
+    def run(params, grads):
+        def step(at, _):
+            update, at = optimizer.update(grads, at, params)
+            return at, update
+
+        return jax.lax.scan(step, optimizer.init(params), length=steps)[1]
+
+    found = jax.device_get(run(PARAMS, GRADS))
+    return [jax.tree.map(lambda leaf, n=number: leaf[n], found) for number in range(steps)]
 
 
 def test_sgd_with_momentum_and_coupled_weight_decay():
@@ -109,7 +115,9 @@ def test_drops_by_path_need_a_parameter():
 def rates(**changes) -> np.ndarray:
     """The rate in every step of 10 epochs of 4 steps."""
     schedule = rate_schedule(config(learning_rate=0.5, **changes), steps_per_epoch=4)
-    return np.array([schedule(step) if callable(schedule) else schedule for step in range(40)], np.float64)
+    if not callable(schedule):
+        return np.full(40, schedule)
+    return np.asarray(jax.jit(jax.vmap(schedule))(np.arange(40)), np.float64)
 
 
 def test_a_constant_rate():

@@ -9,6 +9,8 @@ import pytest
 from flax import nnx
 
 from ltpml_jax.models import layers
+from tests.helpers import weights
+from tests.helpers.compiled import compiled
 
 pytestmark = pytest.mark.usefixtures("least_optimised")
 
@@ -37,36 +39,44 @@ def randomise(module: nnx.Module, seed: int) -> None:
             ranges = (norm.scale, 0.5, 1.5), (norm.bias, -1, 1), (norm.mean, -1, 1), (norm.var, 0.5, 2)
             for leaf, low, high in ranges:
                 assert leaf is not None
-                leaf[...] = jnp.asarray(rng.uniform(low, high, norm.num_features), jnp.float32)
+                leaf[...] = rng.uniform(low, high, norm.num_features).astype(np.float32)
 
 
 def _unit(size: int, stride: int) -> nnx.List:
-    rngs = nnx.Rngs(3)
-    unit = nnx.List([layers.conv(4, 6, size, stride, rngs), layers.batch_norm(6, rngs)])
+    def make() -> nnx.List:
+        rngs = nnx.Rngs(3)
+        return nnx.List([layers.conv(4, 6, size, stride, rngs), layers.batch_norm(6, rngs)])
+
+    graphdef, shapes = nnx.split(nnx.eval_shape(make))
+    unit = nnx.merge(graphdef, weights.filled(shapes, 3))
     randomise(unit, 5)
     return unit
 
 
-def _images(height: int, width: int, channels: int) -> jax.Array:
-    return jnp.asarray(np.random.default_rng(1).normal(size=(2, height, width, channels)), jnp.float32)
+def _images(height: int, width: int, channels: int) -> np.ndarray:
+    return np.random.default_rng(1).normal(size=(2, height, width, channels)).astype(np.float32)
+
+
+# One program, which hands back what it did to the modules.
+conv_norm = nnx.jit(layers.conv_norm, static_argnames=("compute", "mask"))
 
 
 @pytest.mark.parametrize("size,stride", [(1, 1), (1, 2), (3, 1), (3, 2), (7, 2)])
 @pytest.mark.parametrize("shape", [(9, 12), (10, 7)])
 @pytest.mark.parametrize("matmul", [False, True])
 def test_convolve_equals_numpy(size: int, stride: int, shape: tuple[int, int], matmul: bool) -> None:
-    kernel = jnp.asarray(np.random.default_rng(2).normal(size=(size, size, 4, 6)), jnp.float32)
+    kernel = np.random.default_rng(2).normal(size=(size, size, 4, 6)).astype(np.float32)
     x = _images(*shape, 4)
-    got = layers.convolve(x, kernel, stride, matmul)
-    np.testing.assert_allclose(got, numpy_conv(np.asarray(x), np.asarray(kernel), stride), rtol=1e-4, atol=1e-4)
+    got = compiled(layers.convolve)(x, kernel, stride, matmul)
+    np.testing.assert_allclose(got, numpy_conv(x, kernel, stride), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("size,stride", [(1, 1), (1, 2), (3, 2)])
 def test_plain_form_is_what_the_modules_themselves_compute(size: int, stride: int) -> None:
     conv, norm = _unit(size, stride)
     x = _images(9, 11, 4)
-    want = norm(conv(x), use_running_average=True)
-    np.testing.assert_allclose(layers.conv_norm(conv, norm, x, PLAIN, None), want, rtol=1e-5, atol=1e-5)
+    want = nnx.jit(lambda conv, norm, x: norm(conv(x), use_running_average=True))(conv, norm, x)
+    np.testing.assert_allclose(conv_norm(conv, norm, x, compute=PLAIN, mask=None), want, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("fold,matmul", [(True, False), (False, True), (True, True)])
@@ -80,8 +90,8 @@ def test_fast_forms_equal_plain(fold: bool, matmul: bool, size: int, stride: int
         y = layers.conv_norm(conv, norm, x, compute, None)
         return jnp.sum(jnp.sin(y)), y
 
-    grad = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True), static_argnums=2)
-    got, want = grad(params, _images(*shape, 4), fast), grad(params, _images(*shape, 4), PLAIN)
+    grad = jax.grad(loss, argnums=(0, 1), has_aux=True)
+    got, want = jax.jit(lambda params, x: (grad(params, x, fast), grad(params, x, PLAIN)))(params, _images(*shape, 4))
     assert len(jax.tree.leaves(want)) == 5  # kernel, scale, bias, images; value
     assert all(np.abs(leaf).max() > 1e-2 for leaf in jax.tree.leaves(want))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-4), got, want)
@@ -89,7 +99,8 @@ def test_fast_forms_equal_plain(fold: bool, matmul: bool, size: int, stride: int
 
 def test_batch_statistics_by_hand() -> None:
     norm = layers.batch_norm(1, nnx.Rngs(0))
-    y = layers.normalise(norm, jnp.array([[1.0], [3.0], [99.0]]), True, jnp.array([True, True, False]))
+    x, mask = np.array([[1.0], [3.0], [99.0]], np.float32), np.array([True, True, False])
+    y = np.asarray(nnx.jit(layers.normalise, static_argnums=2)(norm, x, True, mask))
     np.testing.assert_allclose(y[:2, 0], np.array([-1, 1]) / np.sqrt(1 + 1e-5), rtol=1e-6)
     np.testing.assert_allclose(norm.mean[...], [0.1 * 2], rtol=1e-6)
     np.testing.assert_allclose(norm.var[...], [0.9 + 0.1 * 1], rtol=1e-6)
@@ -98,7 +109,7 @@ def test_batch_statistics_by_hand() -> None:
 def test_batch_statistics_are_never_folded() -> None:
     conv, norm = _unit(3, 1)
     live = layers.Compute("float32", fold_norm=True, pointwise_matmul=True, batch_statistics=True)
-    y = np.asarray(layers.conv_norm(conv, norm, 50 + 9 * _images(9, 9, 4), live, None))
+    y = np.asarray(conv_norm(conv, norm, 50 + 9 * _images(9, 9, 4), compute=live, mask=None))
     assert norm.scale is not None and norm.bias is not None
     np.testing.assert_allclose(y.mean((0, 1, 2)), norm.bias[...], atol=1e-3)
     np.testing.assert_allclose(y.std((0, 1, 2)), norm.scale[...], rtol=1e-3)
@@ -106,19 +117,24 @@ def test_batch_statistics_are_never_folded() -> None:
 
 def test_bfloat16_keeps_parameters_and_statistics_in_float32() -> None:
     conv, norm = _unit(3, 1)
-    x = _images(9, 9, 4).astype(jnp.bfloat16)
+    x = _images(9, 9, 4).astype(jnp.bfloat16.dtype)
     for fold, live in ((True, False), (False, False), (False, True)):
-        y = layers.conv_norm(conv, norm, x, layers.Compute("bfloat16", fold, True, live), None)
+        y = conv_norm(conv, norm, x, compute=layers.Compute("bfloat16", fold, True, live), mask=None)
         assert y.dtype == jnp.bfloat16
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(nnx.state((conv, norm))))
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_max_pool_and_its_gradient(dtype: jnp.dtype) -> None:
-    x = -jnp.arange(1.0, 16.0, dtype=dtype).reshape(1, 3, 5, 1)  # negative: padding must not win
-    np.testing.assert_array_equal(layers.max_pool(x)[0, :, :, 0], [[-1, -2, -4], [-6, -7, -9]])
-    grad = jax.jit(jax.grad(lambda x: layers.max_pool(x).sum()))(x)[0, :, :, 0]
-    np.testing.assert_array_equal(grad, [[1, 1, 0, 1, 0], [1, 1, 0, 1, 0], [0, 0, 0, 0, 0]])
+    x = -np.arange(1.0, 16.0).astype(dtype).reshape(1, 3, 5, 1)  # negative: padding must not win
+
+    def pooled(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        y = layers.max_pool(x)
+        return y.sum(), y
+
+    grad, y = jax.jit(jax.grad(pooled, has_aux=True))(x)
+    np.testing.assert_array_equal(np.asarray(y)[0, :, :, 0], [[-1, -2, -4], [-6, -7, -9]])
+    np.testing.assert_array_equal(np.asarray(grad)[0, :, :, 0], [[1, 1, 0, 1, 0], [1, 1, 0, 1, 0], [0, 0, 0, 0, 0]])
 
 
 def test_he_normal_counts_fan_out() -> None:
