@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,13 +22,21 @@ class Zero(nnx.Module):
         return [images, jnp.full((len(images), 2, 2, 1), 7, images.dtype)]
 
 
-training = nnx.jit(lambda branch, images, mask, key: branch(images, train=True, mask=mask, dropout_key=key))
+@functools.partial(nnx.jit, static_argnames="train")
+def call(branch, images, mask, seed, *, train):
+    return branch(images, train=train, mask=mask, dropout_key=jax.random.key(seed))
+
+
+def made(dropout, kernel):
+    """A branch with this kernel of its last layer."""
+    branch = nnx.jit(lambda: FixedBranch(Zero(), Zero(), 5, dropout))()
+    branch.linear.kernel[...] = kernel.astype(np.float32)
+    return branch
 
 
 def test_the_branch_is_linear_in_standardised_means_and_deviations_of_every_stage():
-    branch = FixedBranch(Zero(), Zero(), 5, dropout=0.0)
-    branch.linear.kernel[...] = jnp.asarray(np.random.default_rng(1).normal(size=(8, 5)), jnp.float32)
-    trained, got = training(branch, IMAGES, None, None)
+    branch = made(0.0, np.random.default_rng(1).normal(size=(8, 5)))
+    trained, got = call(branch, IMAGES, None, 0, train=True)
     pooled = np.concatenate([IMAGES.mean((1, 2)), IMAGES.std((1, 2)), np.full((64, 1), 7), np.zeros((64, 1))], 1)
     standard = (pooled - pooled.mean(0)) / np.sqrt(pooled.var(0) + 1e-5)
     np.testing.assert_allclose(got, standard @ np.asarray(branch.linear.kernel[...]), rtol=1e-3, atol=1e-3)
@@ -35,13 +45,12 @@ def test_the_branch_is_linear_in_standardised_means_and_deviations_of_every_stag
 
 
 def test_rows_outside_the_mask_enter_no_statistics_and_dropout_is_for_training():
-    branch, mask = FixedBranch(Zero(), Zero(), 5, dropout=0.5), np.arange(64) < 32
-    branch.linear.kernel[...] = jnp.ones((8, 5))
+    branch, mask = made(0.5, np.ones((8, 5))), np.arange(64) < 32
     images = IMAGES.copy()
     images[32:] = 100
-    training(branch, images, mask, jax.random.key(0))
-    np.testing.assert_allclose(branch.norm.mean[:3], 0.1 * IMAGES[:32].mean((0, 1, 2)), rtol=1e-4)
-    first, second = (training(branch, IMAGES, None, jax.random.key(n))[1] for n in (0, 1))
+    call(branch, images, mask, 0, train=True)
+    np.testing.assert_allclose(np.asarray(branch.norm.mean[...])[:3], 0.1 * IMAGES[:32].mean((0, 1, 2)), rtol=1e-4)
+    first, second = (np.asarray(call(branch, IMAGES, None, seed, train=True)[1]) for seed in (0, 1))
     assert np.abs(first - second).max() > 0.1
-    one, other = (branch(IMAGES, train=False, mask=None, dropout_key=None)[1] for _ in range(2))
+    one, other = (call(branch, IMAGES, None, seed, train=False)[1] for seed in (0, 1))
     np.testing.assert_array_equal(one, other)

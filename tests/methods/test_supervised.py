@@ -6,11 +6,13 @@ import pytest
 from ltpml_jax.methods import losses, supervised
 from ltpml_jax.methods.base import Context, Keys, Plan
 from ltpml_jax.methods.priors import Prior
+from tests.helpers.compiled import Compiled, compiled
 
+losses, supervised = map(Compiled, (losses, supervised))
 DB = losses.DBSettings(0.05, 2.0, 0.1, 10.0, 0.2)
-PRIOR = Prior(jnp.array([30.0, 5.0, 1.0]), jnp.array(50.0))
-LABEL = jnp.array([[1.0, 0, 0], [0, 1, 1]])
-LOGITS = jnp.array([[0.3, -1.0, 2.0], [0.0, 1.0, -2.0]])
+PRIOR = Prior(np.float32([30, 5, 1]), np.array(50, np.float32))
+LABEL = np.float32([[1, 0, 0], [0, 1, 1]])
+LOGITS = np.float32([[0.3, -1.0, 2.0], [0.0, 1.0, -2.0]])
 METHODS = {
     "bce": (supervised.bce(Plan(1, 2)), lambda: losses.bce(LOGITS, LABEL)),
     "db_focal": (supervised.db_focal(DB, Plan(1, 2)), lambda: losses.db_focal(LOGITS, LABEL, PRIOR, DB)),
@@ -19,8 +21,9 @@ METHODS = {
 
 def context(state: Prior) -> Context:
     key = jax.random.key(0)
-    states, writes = LABEL.astype(jnp.int8), jnp.ones(2, bool)
-    return Context(jnp.ones((2, 4)), states, LABEL, jnp.int32(0), Keys(key, key, key), state, (), writes)
+    states, writes = LABEL.astype(np.int8), np.ones(2, bool)
+    images = np.ones((2, 4), np.float32)
+    return Context(images, states, LABEL, np.int32(0), Keys(key, key, key), state, (), writes)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -32,8 +35,8 @@ def test_loss_is_the_mean_over_the_served_labels(name):
         seen.append((images, mask))
         return LOGITS, {"new": 1}
 
-    loss, (carry, stats) = method.passes[0].loss(forward, context(PRIOR), None)
-    np.testing.assert_allclose(loss, np.asarray(want()).mean(), rtol=1e-6)
+    loss, (carry, stats) = compiled(method.passes[0].loss)(forward, context(PRIOR), None)
+    np.testing.assert_allclose(loss, want().mean(), rtol=1e-6)
     assert len(method.passes) == 1 and method.passes[0].when is None
     assert carry is None and stats == {"new": 1}
     assert seen[0][0].shape == (2, 4) and seen[0][1] is None
@@ -49,4 +52,4 @@ def test_state_is_the_prior_and_does_not_change(name):
 
 
 def test_the_two_losses_differ():
-    assert np.abs(np.asarray(METHODS["bce"][1]() - METHODS["db_focal"][1]())).max() > 0.1
+    assert np.abs(METHODS["bce"][1]() - METHODS["db_focal"][1]()).max() > 0.1
