@@ -22,6 +22,7 @@ from ltpml_jax.methods import losses, ndlp, priors
 from ltpml_jax.methods.base import Plan
 from ltpml_jax.state import AXIS, make_mesh
 from tests.helpers import runs, tiny
+from tests.helpers.compiled import Compiled
 
 pytestmark = pytest.mark.usefixtures("least_optimised")
 
@@ -94,8 +95,8 @@ def test_the_state_update_is_the_work_of_one_step():
     new = jax.jit(state_update.update)(state, batch)
     before, after = np.asarray(state.rows), np.asarray(new.rows)
     winners = batch["index"][1:]
-    adjusted = batch["image"] + losses.class_bias(state.shared.prior, state_update.DB)[None]
-    wanted = ndlp.correct_labels(before[batch["index"]], adjusted, batch["states"] != 0, 0.1)
+    adjusted = batch["image"] + Compiled(losses).class_bias(state.shared.prior, state_update.DB)[None]
+    wanted = Compiled(ndlp).correct_labels(before[batch["index"]], adjusted, batch["states"] != 0, 0.1)
     np.testing.assert_allclose(after[winners], wanted[1:], rtol=1e-5)
     others = np.setdiff1d(np.arange(len(before)), winners)
     np.testing.assert_array_equal(after[others], before[others])

@@ -1,10 +1,9 @@
-"""COMIC's classifiers, attention and network, against numpy and on a small backbone."""
+"""COMIC's classifiers, attention and network, against numpy and on backbones of one layer."""
 
 import functools
 from types import SimpleNamespace
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -13,15 +12,15 @@ from ltpml_jax.methods import comic_network
 from ltpml_jax.methods.comic_losses import ComicSettings
 from ltpml_jax.methods.comic_network import Attention, ComicNetwork
 from ltpml_jax.models import classifier
+from tests.helpers import tiny
 from tests.helpers.compiled import compiled, gradient
 
-pytestmark = pytest.mark.usefixtures("least_optimised", "numpy_weights")
+pytestmark = pytest.mark.usefixtures("least_optimised")
 
 moving_mean, normalised_logits = map(compiled, (comic_network.moving_mean, comic_network.normalised_logits))
 RNG = np.random.default_rng(0)
-FEATURES, WEIGHT, MOVING = RNG.normal(size=(3, 4)), RNG.normal(size=(5, 4)), RNG.normal(size=4)
+FEATURES, WEIGHT, MOVING = (RNG.normal(size=shape).astype(np.float32) for shape in ((3, 4), (5, 4), 4))
 SMALL = ComicSettings(feature_width=8, attention_width=6)
-SPEC = classifier.ModelSpec("resnet_small", 8, 0.5, 4, "stored", "float32", fold_norm=True, pointwise_matmul=True)
 
 
 def slow_logits(groups: int, shift: float) -> np.ndarray:
@@ -37,38 +36,37 @@ def slow_logits(groups: int, shift: float) -> np.ndarray:
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("shift", [0.0, -1.0, 2.0])
 def test_logits_by_group_and_moving_vector(groups, shift):
-    features, weight, moving = (jnp.asarray(one, jnp.float32) for one in (FEATURES, WEIGHT, MOVING))
-    got = normalised_logits(features, weight, 16.0, groups, moving, shift)
+    got = normalised_logits(FEATURES, WEIGHT, 16.0, groups, MOVING, shift)
     np.testing.assert_allclose(got, slow_logits(groups, shift), rtol=1e-4, atol=1e-5)
     if not shift:
-        np.testing.assert_allclose(normalised_logits(features, weight, 16.0, groups), got, rtol=1e-6)
+        np.testing.assert_allclose(normalised_logits(FEATURES, WEIGHT, 16.0, groups), got, rtol=1e-6)
 
 
 def test_the_head_takes_the_moving_direction_out():
-    moving = jnp.asarray(MOVING, jnp.float32)
-    got = normalised_logits(3 * moving[None], jnp.asarray(WEIGHT, jnp.float32), moving=moving, shift=-1.0)
+    got = normalised_logits(3 * MOVING[None], WEIGHT, moving=MOVING, shift=-1.0)
     np.testing.assert_allclose(got, 0, atol=1e-5)
 
 
 def test_zero_features_and_moving_vectors_have_a_finite_gradient():
-    def total(features, weight):
-        return normalised_logits(features, weight, moving=jnp.zeros(4), shift=2.0).sum()
+    def total(features, weight, moving):
+        return normalised_logits(features, weight, moving=moving, shift=2.0).sum()
 
-    for grad in gradient(total, (0, 1))(jnp.zeros((2, 4)), jnp.zeros((5, 4))):
+    zeros = (np.zeros(shape, np.float32) for shape in ((2, 4), (5, 4), 4))
+    for grad in gradient(total, (0, 1))(*zeros):
         assert np.isfinite(grad).all()
 
 
 def test_the_moving_mean_adds_batches_and_is_constant():
-    first = moving_mean(jnp.zeros(2), jnp.array([[1.0, 2], [3, 4]]))
+    first = moving_mean(np.zeros(2, np.float32), np.float32([[1, 2], [3, 4]]))
     np.testing.assert_allclose(first, [2, 3])
-    np.testing.assert_allclose(moving_mean(first, jnp.array([[1.0, 0]])), [2.8, 2.7], rtol=1e-6)
-    assert not np.any(gradient(lambda f: moving_mean(first, f).sum())(jnp.ones((2, 2))))
+    np.testing.assert_allclose(moving_mean(first, np.float32([[1, 0]])), [2.8, 2.7], rtol=1e-6)
+    assert not np.any(gradient(lambda f: moving_mean(first, f).sum())(np.ones((2, 2), np.float32)))
 
 
 def test_attention_by_hand_and_its_dropout():
     attention = nnx.jit(lambda: Attention(4, 3, 0.5, nnx.Rngs(0)))()
     call = nnx.jit(lambda made, *args, train, key: made(*args, train=train, dropout_key=key), static_argnames="train")
-    query, keys = FEATURES.astype(np.float32), RNG.normal(size=(3, 2, 4)).astype(np.float32)
+    query, keys = FEATURES, RNG.normal(size=(3, 2, 4)).astype(np.float32)
     out, weights = call(attention, query, keys, train=False, key=None)
     wq, wk, v = (np.asarray(layer.kernel[...]) for layer in (attention.query, attention.key, attention.score))
     score = (np.tanh((query @ wq)[:, None] + keys @ wk) @ v)[..., 0]
@@ -81,16 +79,15 @@ def test_attention_by_hand_and_its_dropout():
 
 
 def network(**changes) -> ComicNetwork:
-    blocks = SimpleNamespace(
-        backbone=lambda number: classifier.build(SPEC, 5, 0, number).backbone, classes=5, seed=0
-    )  # fmt: skip
+    blocks = SimpleNamespace(backbone=tiny.Features, classes=5, seed=0)
     return ComicNetwork(blocks, SMALL._replace(**changes))  # type: ignore[arg-type]
 
 
 def outputs(made: nnx.Module):
-    images = jnp.asarray(np.random.default_rng(3).normal(size=(2, 16, 16, 3)), jnp.float32)
+    images = np.random.default_rng(3).normal(size=(2, 16, 16, 3)).astype(np.float32)
     forward = classifier.make_forward((parts := classifier.split(made, 4)).graphdef)
-    return jax.jit(functools.partial(forward, train=False, mask=None, dropout_key=None))(*parts[1:], images)[0]
+    run = jax.jit(functools.partial(forward, train=False, mask=None, dropout_key=None))
+    return jax.device_get(run(*parts[1:], images))[0]
 
 
 def test_frozen_backbones_do_not_train_and_the_branches_differ():

@@ -7,7 +7,7 @@ from ltpml_jax.methods import role
 from ltpml_jax.methods.base import Plan
 from ltpml_jax.methods.role import RoleRows, RoleSettings
 from tests.helpers import one_step, plain
-from tests.helpers.compiled import Compiled, gradient
+from tests.helpers.compiled import Compiled, compiled, gradient
 
 role = Compiled(role)
 
@@ -20,7 +20,8 @@ OBSERVED = np.array([[1.0, 0, 1], [0, 1, 0]])
 
 def test_by_hand():
     """All logits 0, one class, k = 1/2, a positive: each side is two bce of 1/2, cut logarithms, no surplus."""
-    loss, regulariser = role.role_loss(jnp.zeros((1, 1)), jnp.zeros((1, 1)), jnp.ones((1, 1)), 0.5)
+    zero, one = np.zeros((1, 1), np.float32), np.ones((1, 1), np.float32)
+    loss, regulariser = role.role_loss(zero, zero, one, 0.5)
     np.testing.assert_allclose(loss, 2 * -np.log(0.50001), rtol=1e-6)
     assert regulariser == 0
 
@@ -80,9 +81,9 @@ def test_the_tables_update_is_adam():
 
 def test_the_pass_hands_on_the_gradient_of_the_table():
     method = role.role(RoleSettings(expected_positives=0.0), Plan(1, 2))
-    shared, rows = method.init(jnp.asarray(STATES, jnp.int8), one_step.PRIOR)
-    answer = jnp.asarray(LOGITS[:2, :3], jnp.float32)
-    first = jax.jit(lambda seen: method.passes[0].loss(lambda images, mask, key: (answer, None), seen, None))
+    shared, rows = compiled(method.init)(STATES.astype(np.int8), one_step.PRIOR)
+    answer = LOGITS[:2, :3].astype(np.float32)
+    first = jax.jit(lambda seen: method.passes[0].loss(lambda images, mask, key: (jnp.asarray(answer), None), seen, None))
     loss, (by_table, _) = first(one_step.context(STATES, shared, rows=rows))
     k = 36 / 50  # the counts are 30, 5, 1 of 50 images
     np.testing.assert_allclose(loss, plain.role(LOGITS[:2, :3], np.asarray(rows.theta), OBSERVED, k), rtol=1e-5)
@@ -91,9 +92,10 @@ def test_the_pass_hands_on_the_gradient_of_the_table():
 
 
 def test_beliefs_are_the_estimates():
-    rows = RoleRows(jnp.array([[-1.0, 0.0, 2.0]]), jnp.zeros((1, 3)), jnp.zeros((1, 3)))
+    zeros = np.zeros((1, 3), np.float32)
+    rows = RoleRows(np.float32([[-1, 0, 2]]), zeros, zeros)  # type: ignore[arg-type]
     beliefs = role.role(RoleSettings(), Plan(1, 2)).beliefs
     assert beliefs is not None
-    soft, hard = beliefs(None, rows)
+    soft, hard = compiled(beliefs)(None, rows)
     np.testing.assert_allclose(soft, plain.sigmoid(np.array([[-1.0, 0.0, 2.0]])), rtol=1e-5)
     np.testing.assert_array_equal(hard, [[0, 0, 1]])

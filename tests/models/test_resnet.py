@@ -10,6 +10,7 @@ import pytest
 from flax import nnx
 
 from ltpml_jax.models import classifier, resnet
+from tests.helpers import weights
 from tests.models.test_layers import FAST, PLAIN, numpy_conv, randomise
 
 pytestmark = pytest.mark.usefixtures("least_optimised", "numpy_weights")
@@ -82,7 +83,8 @@ def test_output_geometry(name: str, shape: tuple[int, int], want: tuple[int, int
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_bottleneck_equals_numpy_with_the_stride_on_the_3x3(stride: int) -> None:
-    block = resnet.Bottleneck(6, 4, stride, nnx.Rngs(0))
+    graphdef, shapes = nnx.split(nnx.eval_shape(lambda: resnet.Bottleneck(6, 4, stride, nnx.Rngs(0))))
+    block = nnx.merge(graphdef, weights.filled(shapes, 0))
     randomise(block, 1)
     x = np.random.default_rng(2).normal(size=(2, 7, 10, 6)).astype(np.float32)
     y = np.maximum(_numpy_unit(x, block.conv1, block.bn1, 1), 0)
