@@ -69,7 +69,7 @@ def test_an_asynchronous_pair_counts_once_and_groups_have_their_size():
 
 
 def test_what_a_step_moves_does_not_depend_on_the_number_of_images():
-    with tiny.everywhere():  # the tables are the same with any network
+    with tiny.everywhere(), tiny.plain_draws():  # the tables are the same with any network
         few, many = (scaling_parts.step(images=images, **SMALL) for images in (300, 300_000))
     assert few["moved"] == many["moved"] and few["temp"] == many["temp"]
     assert many["alias"] > many["share"] > 100 * few["share"]  # the table is there, and changed in place
@@ -208,9 +208,9 @@ def run(*arguments: str) -> list[list[str]]:
 
 
 def test_the_overhead_table_has_the_load_and_ratios_to_two_plain_passes(monkeypatch, capsys):
-    """On a network that compiles quickly, in this process."""
+    """On a network and with draws that compile quickly, in this process."""
     monkeypatch.setattr(sys, "argv", ["step", "--busy", "--steps=1", "--overhead", "--batch=8", "--size=16"])
-    with tiny.everywhere():
+    with tiny.everywhere(), tiny.plain_draws():
         step.main()
     head, *rows = (line.split() for line in capsys.readouterr().out.splitlines()[-4:])
     assert re.search(r"load \d+\.\d\d a core s/step", " ".join(head))

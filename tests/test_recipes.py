@@ -11,7 +11,6 @@ import pytest
 
 from benchmarks.synthetic import assembled, random_batch
 from configs import coco_mlt, nuswide_lt, voc_mlt
-from ltpml_jax import photometric
 from ltpml_jax.config import default_config, fields, validate
 from ltpml_jax.data import loader
 from ltpml_jax.experiment import Experiment, build_experiment, compile_step, fresh_state
@@ -123,10 +122,9 @@ def assert_takes_two_steps(name: str, argument: str, folder: Path, **changes) ->
 @pytest.mark.parametrize(
     ("name", "argument"), [("voc_mlt", "0.05,reference"), ("coco_mlt", "0.05"), ("nuswide_lt", "0.05")]
 )
-def test_two_steps_of_every_recipe_on_a_network_that_compiles_quickly(name, argument, tmp_path, monkeypatch):
-    """Colours as they are; and below, voc_mlt's without the argument, and with them."""
-    monkeypatch.setattr(photometric, "distort", lambda key, images, spec: images)
-    with tiny.everywhere():
+def test_two_steps_of_every_recipe_on_a_network_that_compiles_quickly(name, argument, tmp_path):
+    """With plain draws; and below, voc_mlt's without the argument, and with its own."""
+    with tiny.everywhere(), tiny.plain_draws():
         assert_takes_two_steps(name, argument, tmp_path, **{"data.image_size": 8})
 
 

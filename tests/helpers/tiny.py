@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from ltpml_jax import photometric
 from ltpml_jax.models import classifier
 
 SIDE = 4  # of what the images are averaged to
@@ -77,4 +78,14 @@ def build(spec: classifier.ModelSpec, num_classes: int, seed: int, number: int =
 def everywhere() -> Iterator[None]:
     """All networks that a config makes are this one; give `model.pretrained` as ""."""
     with mock.patch.object(classifier, "build", build):
+        yield
+
+
+@contextlib.contextmanager
+def plain_draws() -> Iterator[None]:
+    """Colours stay, and mixup weights are uniform: distortions and a Beta draw compile longer than a step without."""
+    with (
+        mock.patch.object(photometric, "distort", lambda key, images, spec: images),
+        mock.patch.object(jax.random, "beta", lambda key, *_: jax.random.uniform(key)),
+    ):
         yield

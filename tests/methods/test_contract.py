@@ -39,6 +39,12 @@ BLOCKS = Blocks(
 )
 
 
+@pytest.fixture(autouse=True)
+def plain_draws():
+    with tiny.plain_draws():
+        yield
+
+
 @functools.cache
 def method(name: str) -> Method:
     """The method, with what it will store of a batch among its metrics."""

@@ -83,7 +83,9 @@ def test_the_pass_hands_on_the_gradient_of_the_table():
     method = role.role(RoleSettings(expected_positives=0.0), Plan(1, 2))
     shared, rows = compiled(method.init)(STATES.astype(np.int8), one_step.PRIOR)
     answer = LOGITS[:2, :3].astype(np.float32)
-    first = jax.jit(lambda seen: method.passes[0].loss(lambda images, mask, key: (jnp.asarray(answer), None), seen, None))
+    first = jax.jit(
+        lambda seen: method.passes[0].loss(lambda images, mask, key: (jnp.asarray(answer), None), seen, None)
+    )
     loss, (by_table, _) = first(one_step.context(STATES, shared, rows=rows))
     k = 36 / 50  # the counts are 30, 5, 1 of 50 images
     np.testing.assert_allclose(loss, plain.role(LOGITS[:2, :3], np.asarray(rows.theta), OBSERVED, k), rtol=1e-5)

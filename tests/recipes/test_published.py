@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from configs import coco_mlt, nuswide_lt, voc_mlt
-from ltpml_jax import photometric
 from ltpml_jax.config import validate
 from ltpml_jax.data import loader
 from ltpml_jax.experiment import build_experiment, compile_step, fresh_state
@@ -80,9 +79,8 @@ def data_dir(tmp_path_factory):
 
 
 @pytest.mark.parametrize("method", FIRST_STAGE)
-def test_a_step_of_every_recipe(method, data_dir, tmp_path, monkeypatch):
-    """On a network that compiles quickly, colours as they are; test_recipes.py takes whole steps of ndlp's."""
-    monkeypatch.setattr(photometric, "distort", lambda key, images, spec: images)
+def test_a_step_of_every_recipe(method, data_dir, tmp_path):
+    """On a network that compiles quickly, with plain draws; test_recipes.py takes whole steps of ndlp's."""
     config = voc_mlt.get_config(f"missing=0.4,method={method}")
     config.update_from_flattened_dict({
         "data.dir": data_dir, "data.image_size": 8, "data.batch_size": 16, "model.pretrained": "",
@@ -90,6 +88,6 @@ def test_a_step_of_every_recipe(method, data_dir, tmp_path, monkeypatch):
     })  # fmt: skip
     with tiny.everywhere():
         run = build_experiment(config, tmp_path, make_mesh(jax.devices()[:1]), "named")
-    with contextlib.closing(loader.train_iterator(config, run.task, run.mesh)) as batches:
+    with tiny.plain_draws(), contextlib.closing(loader.train_iterator(config, run.task, run.mesh)) as batches:
         state, metrics = compile_step(run)(fresh_state(run), next(batches))
     assert int(state.step) == 1 and int(state.skipped) == 0 and np.isfinite(float(metrics["loss"]))
