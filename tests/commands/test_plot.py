@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from ltpml_jax import cli
 from ltpml_jax.commands import plot
@@ -53,7 +54,8 @@ def workdir(tmp_path) -> Path:
 
 @pytest.fixture(autouse=True)
 def blank_pictures(monkeypatch):
-    """Drawing is most of the time; plotting/test_readable.py looks at what is drawn."""
+    """Laying out and drawing are most of the time; plotting/test_readable.py looks at what is drawn."""
+    monkeypatch.setattr(ConstrainedLayoutEngine, "execute", lambda engine, figure: None)
     monkeypatch.setattr(Figure, "savefig", lambda figure, path, **options: Path(path).touch())
 
 
