@@ -18,6 +18,10 @@ gc.set_threshold(100_000, 50, 100)  # as startup.begin: most objects of imports 
 session.scratch()  # before the workers start, so that they share it
 
 
+def pytest_sessionfinish():
+    gc.freeze()  # pytest and Python would look for garbage once more, in all that stays
+
+
 @pytest.fixture
 def least_optimised():
     """`session.least_optimised`, for the tests that name it."""

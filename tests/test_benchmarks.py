@@ -14,7 +14,7 @@ import pytest
 from jax import lax
 from jax.sharding import PartitionSpec as P
 
-from benchmarks import digits, hlo, machine, other_data, scaling, scaling_parts, state_update, step, table
+from benchmarks import digits, hlo, machine, other_data, scaling, scaling_parts, state_update, step, step_tables, table
 from benchmarks import input as input_benchmark
 from configs import digits_mlt
 from ltpml_jax.config import validate
@@ -210,6 +210,7 @@ def run(*arguments: str) -> list[list[str]]:
 def test_the_overhead_table_has_the_load_and_ratios_to_two_plain_passes(monkeypatch, capsys):
     """On a network and with draws that compile quickly, in this process."""
     monkeypatch.setattr(sys, "argv", ["step", "--busy", "--steps=1", "--overhead", "--batch=8", "--size=16"])
+    monkeypatch.setattr(step_tables, "REST", 0.0)
     with tiny.everywhere(), tiny.plain_draws():
         step.main()
     head, *rows = (line.split() for line in capsys.readouterr().out.splitlines()[-4:])

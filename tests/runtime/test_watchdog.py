@@ -221,10 +221,12 @@ def test_an_abort_of_a_foreign_thread_is_explained_where_a_process_is_lost_and_e
 
 
 def test_without_limits_nothing_ends_a_run(tmp_path):
-    with watchdog.watching(tmp_path, 0, 1, 0, 0):
-        time.sleep(1)
+    watch = watchdog.watching(tmp_path, 0, 1, 0, 0)
+    watch.interval = 0.05  # for seconds
+    with watch:
+        time.sleep(0.3)
         watchdog.started()
-        time.sleep(1)
+        time.sleep(0.3)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -234,7 +236,7 @@ def test_a_program_that_is_compiled_later_has_the_time_of_a_start(tmp_path, monk
     with watchdog.watching(tmp_path, 0, 1, 60, 0.3):
         watchdog.started()
         watchdog.compiling()
-        time.sleep(2)
+        time.sleep(0.9)
         assert causes == []
         watchdog.beat("step 10")
         while not causes and time.monotonic() < deadline:
