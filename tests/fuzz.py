@@ -21,6 +21,7 @@ if __name__ == "__main__":
 
 from ltpml_jax.errors import UserError
 from tests.helpers import readers
+from tests.helpers.contents import put
 
 READ, REFUSED = "read", "refused"
 LIMIT = 20.0  # seconds for one input
@@ -158,9 +159,9 @@ def run(count: int, first: int, folder: Path) -> list[Ending]:
         draw = random.Random(seed)
         file = draw.choice(sorted(reader.files))
         content = mutated(reader.files[file], draw)
-        (reader.folder / file).write_bytes(content)
+        put(reader.folder / file, content)
         found.append(Ending(reader.name, seed, outcome(lambda reader=reader, draw=draw: reader.read(draw))))
-        (reader.folder / file).write_bytes(reader.files[file])
+        put(reader.folder / file, reader.files[file])
     return found
 
 

@@ -16,6 +16,7 @@ from ltpml_jax.data import manifest
 from ltpml_jax.data.candidates import LabelRows
 from ltpml_jax.data.labels import LabelState
 from ltpml_jax.errors import UserError
+from tests.helpers.contents import put
 
 NEGATIVE, POSITIVE, CANDIDATE, UNKNOWN = LabelState
 TABLE = np.array([[0, 2, 3], [1, 0, 2]], np.int8)
@@ -70,14 +71,14 @@ def test_safetensors_reads_it(path):
 def test_every_damaged_byte_is_found(path):
     data = path.read_bytes()
     for place in range(len(data)):
-        path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        put(path, data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
         refusal(path)
 
 
 def test_every_truncation_is_refused(path):
     data = path.read_bytes()
     for end in range(len(data)):
-        path.write_bytes(data[:end])
+        put(path, data[:end])
         assert "is no manifest of candidate sets, or a damaged one" in refusal(path)
     path.write_bytes(data + b"\0")
     assert "is no manifest of candidate sets, or a damaged one" in refusal(path)

@@ -12,6 +12,7 @@ from ltpml_jax.errors import UserError
 from ltpml_jax.inference import result_files
 from ltpml_jax.inference.result_lines import Result
 from ltpml_jax.inference.thresholds import Decision
+from tests.helpers.contents import put
 
 NAMES = ("cat", 'a "big", dog', "line\nbreak")
 DECISION = Decision(NAMES, np.array([0.5, 0.1, 0.9]))
@@ -77,7 +78,7 @@ def test_wherever_writing_stopped_whole_rows_are_kept(tmp_path, ending):
     content = whole.read_bytes()
     begin = len(content.split(b"score:line")[0]) + len('score:line\nbreak"\n') if ending == ".csv" else 0
     for cut in range(begin, len(content)):
-        torn.write_bytes(content[:cut])
+        put(torn, content[:cut])
         done, _ = write(torn, [])
         rest = [row for row in ROWS if row.path not in done]
         assert [row.path for row in ROWS][: len(done)] == [row.path for row in ROWS if row.path in done]

@@ -11,6 +11,7 @@ import pytest
 
 from ltpml_jax.errors import UserError
 from ltpml_jax.runtime import unpickle
+from tests.helpers.contents import put
 from tests.helpers.pickles import ARRAYS, MIB, PLAIN, PROTOCOLS, Attack, equal, read, refusal
 
 APPENDIX = Path(__file__).parents[3] / "shared/reference/appendix"
@@ -155,7 +156,7 @@ def test_damaged_npy_files_are_refused(tmp_path, array):
     np.save(path, array)
     data = path.read_bytes()
     for end in range(len(data)) if array.dtype.kind != "U" else [len(data)]:
-        path.write_bytes(data[:end])
+        put(path, data[:end])
         with pytest.raises(UserError, match=r"some\.npy is not sound plain data"):
             unpickle.load_npy(path)
 
