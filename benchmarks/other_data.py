@@ -1,20 +1,22 @@
-"""Data on which NDLP might win: candidates that look alike in place of uniform flips, and few flips.
+"""Data on which NDLP might win: candidates that look alike in place of uniform flips, few flips, and more classes.
 
 python -m benchmarks.other_data --out=runs/other_data [--seeds=0,1,2] [--methods=noise_model,bce,ndlp]
+  [--data=alike,few,more]
 
 digits_mlt with other candidate sets. Alike: a class that is absent becomes a candidate, with some probability, where
-the same digit in the other colours is there, and nowhere else. Few: LT-PML at rates as of COCO-MLT. Every method has
-the settings that `benchmarks.table` chose for it at LT-PML 0.3 (SGD, cosine, shuffled, 851 steps); none was tuned
-anew. Runs that are finished are not repeated. Prints test mAP.
+the same digit in the other colours is there, and nowhere else. Few: LT-PML at rates as of COCO-MLT. More: LT-PML on the
+40 classes of `benchmarks.more_classes`. Every method has the settings that `benchmarks.table` chose for it at LT-PML
+0.3 (SGD, cosine, 23 shuffled epochs); none was tuned anew. Runs that are finished are not repeated. Prints test mAP.
 """
 
 import argparse
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 import ltpml_jax
-from benchmarks import words
+from benchmarks import more_classes, words
 from benchmarks.why_ndlp import line
 from configs import digits_mlt
 from ltpml_jax.data import datasets, manifest
@@ -23,7 +25,21 @@ from ltpml_jax.data.streams import Purpose, uniform
 from ltpml_jax.methods.settings import Config
 
 RATES = {"noise_model": 0.3, "bce": 0.1, "ndlp": 0.03}  # of learning
-ALIKE, FEW = (0.5, 0.8, 0.95), (0.05, 0.1)
+
+
+class Data(NamedTuple):
+    """Candidate sets by what makes them, "alike", "few" or "more", and their rate."""
+
+    kind: str
+    rate: float
+
+
+DATA = (
+    *(Data("alike", rate) for rate in (0.5, 0.8, 0.95)),
+    *(Data("few", rate) for rate in (0.05, 0.1)),
+    *(Data("more", rate) for rate in (0.05, 0.3)),
+)
+TITLES = {"alike": "look-alike {:g}", "few": "LT-PML {:g}", "more": "40 classes, LT-PML {:g}"}
 
 
 def partners(class_names: tuple[str, ...]) -> np.ndarray:
@@ -41,27 +57,34 @@ def alike(labels: np.ndarray, partner: np.ndarray, rate: float, seed: int) -> np
     return np.where((labels != 0) | flipped, LabelState.CANDIDATE, LabelState.NEGATIVE).astype(np.int8)
 
 
-def config_of(method: str, rate: float, seed: int, candidates: Path | None) -> Config:
-    """The config of one run; candidates: a file in place of LT-PML at the rate."""
-    config = digits_mlt.get_config(f"{0.3 if candidates else rate:g},method={method}")
+def config_of(method: str, data: Data, seed: int) -> Config:
+    """The config of one run on digits_mlt."""
+    config = digits_mlt.get_config(f"{0.3 if data.kind == 'alike' else data.rate:g},method={method}")
     config.seed = config.data.candidate_seed = seed
     config.data.sampler, config.data.validation, config.train.epochs = "shuffle", 0.0, 23
     config.optim.update(name="sgd", schedule="cosine", weight_decay=1e-5, learning_rate=RATES[method])
-    config.data.candidates = str(candidates or "")
     return config
 
 
-def score(method: str, rate: float, seed: int, out: Path, look_alike: bool) -> list[float]:
-    """Test mAP in percent, total and by group, of one run below `out`, trained where it is not there yet."""
-    candidates = out / f"alike{rate:g}-{seed}.safetensors" if look_alike else None
-    if candidates:
-        dataset = datasets.load("digits_mlt", digits_mlt.get_config("0.3").data.dir)
+def prepared(config: Config, data: Data, out: Path) -> Config:
+    """The config on its data, which is made below `out` where it is not there yet."""
+    if data.kind == "more":
+        config.data.name, config.data.dir = more_classes.NAME, more_classes.build(out / "data")
+    if data.kind == "alike":
+        candidates = out / f"alike{data.rate:g}-{config.seed}.safetensors"
+        config.data.candidates = str(candidates)
+        dataset = datasets.load("digits_mlt", config.data.dir)
         labels = np.asarray(dataset.train.labels)
-        made = alike(labels, partners(dataset.class_names), rate, seed)
-        origin = {"dataset": dataset.name, "source": manifest.digest(labels), "kind": "alike", "seed": seed}
-        manifest.save(candidates, made, {**origin, "parameters": {"rate": rate}})
-    workdir = out / f"{'alike' if look_alike else 'few'}{rate:g}" / f"{method}-seed{seed}"
-    found = ltpml_jax.train(config_of(method, rate, seed, candidates), workdir)["last (epoch 23)"]
+        made = alike(labels, partners(dataset.class_names), data.rate, config.seed)
+        origin = {"dataset": dataset.name, "source": manifest.digest(labels), "kind": "alike", "seed": config.seed}
+        manifest.save(candidates, made, {**origin, "parameters": {"rate": data.rate}})
+    return config
+
+
+def score(method: str, data: Data, seed: int, out: Path) -> list[float]:
+    """Test mAP in percent, total and by group, of one run below `out`, trained where it is not there yet."""
+    config = prepared(config_of(method, data, seed), data, out)
+    found = ltpml_jax.train(config, out / f"{data.kind}{data.rate:g}" / f"{method}-seed{seed}")["last (epoch 23)"]
     return [found[f"mAP_{part}"] for part in ("total", *GROUPS)]
 
 
@@ -72,14 +95,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=words.seeds, default="0,1,2", help="of candidate sets and training")
     named = "names, with commas between them"
     parser.add_argument("--methods", type=words.names(RATES), default=[*RATES], help=named)
+    parser.add_argument("--data", type=words.names(TITLES), default=[*TITLES], help=named)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     print("| candidates | method | Total | Head | Medium | Tail |\n|---|---|---|---|---|---|", flush=True)
-    for look_alike, rate in [*((True, rate) for rate in ALIKE), *((False, rate) for rate in FEW)]:
+    for data in (data for data in DATA if data.kind in arguments.data):
         for method in arguments.methods:
-            numbers = [score(method, rate, seed, arguments.out, look_alike) for seed in arguments.seeds]
-            kind = f"look-alike {rate:g}" if look_alike else f"LT-PML {rate:g}"
-            print(line(f"{kind} | {method}", numbers), flush=True)
+            numbers = [score(method, data, seed, arguments.out) for seed in arguments.seeds]
+            print(line(f"{TITLES[data.kind].format(data.rate)} | {method}", numbers), flush=True)
 
 
 if __name__ == "__main__":

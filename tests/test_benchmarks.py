@@ -14,7 +14,7 @@ import pytest
 from jax import lax
 from jax.sharding import PartitionSpec as P
 
-from benchmarks import digits, hlo, machine, other_data, scaling, scaling_parts, state_update, step, step_tables, table
+from benchmarks import digits, hlo, machine, scaling, scaling_parts, state_update, step, step_tables, table
 from benchmarks import input as input_benchmark
 from configs import digits_mlt
 from ltpml_jax.config import validate
@@ -255,28 +255,6 @@ def test_pytorch_does_the_same_work():
     image = rng.integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
     served = theirs.placed({"image": image, "index": index[:4], "states": candidates[:4].astype(np.int8)})
     assert torch.isfinite(theirs(**served))
-
-
-def test_candidates_that_look_alike_are_partners_of_positives():
-    names = ("0_warm", "0_cool", "1_warm", "1_cool")
-    partner = other_data.partners(names)
-    assert partner.tolist() == [1, 0, 3, 2]
-    labels = np.zeros((4000, 4), np.int8)
-    labels[:, 0] = 1
-    labels[::2, 3] = 1
-    made = other_data.alike(labels, partner, 0.8, 0)
-    np.testing.assert_array_equal(made[:, [0, 3]], 2 * labels[:, [0, 3]])
-    assert (made[:, 1] == 2).mean() == pytest.approx(0.8, abs=0.03)
-    assert not made[1::2, 2].any() and (made[::2, 2] == 2).mean() == pytest.approx(0.8, abs=0.03)
-    assert not other_data.alike(labels, partner, 0.0, 0)[:, 1].any()
-
-
-@pytest.mark.parametrize("method", other_data.RATES)
-def test_other_data_has_the_tables_choices(method):
-    config = other_data.config_of(method, 0.05, 3, None)
-    validate(config)
-    assert config.data.partial_rate == 0.05 and config.seed == config.data.candidate_seed == 3
-    assert config.optim.learning_rate == other_data.RATES[method] and config.train.epochs == table.EPOCHS
 
 
 @pytest.mark.parametrize(
