@@ -1,13 +1,16 @@
-"""The data on which NDLP might win: candidates that look alike, and twice the classes."""
+"""Data and labels that benchmarks make: candidates that look alike, twice the classes, labels that a run adds."""
 
 import itertools
+import types
 
 import numpy as np
 import pytest
 
-from benchmarks import more_classes, other_data, table
+import ltpml_jax
+from benchmarks import more_classes, other_data, pseudo_label, table
 from ltpml_jax.config import validate
-from ltpml_jax.data import datasets, digits_mlt
+from ltpml_jax.data import datasets, digits_mlt, manifest, task
+from tests.helpers import runs
 
 
 def test_candidates_that_look_alike_are_partners_of_positives():
@@ -52,3 +55,22 @@ def test_more_classes_are_a_dataset_with_their_counts(tmp_path, monkeypatch):
     written = (tmp_path / "data" / "labels.csv").stat().st_mtime_ns
     assert other_data.prepared(config, other_data.Data("more", 0.3), tmp_path).data.dir == str(tmp_path / "data")
     assert (tmp_path / "data" / "labels.csv").stat().st_mtime_ns == written  # it is not drawn again
+
+
+def test_what_a_run_adds_is_a_candidate_and_the_rest_as_it_was(tmp_path, monkeypatch):
+    config, path = pseudo_label.config_of(3), tmp_path / "added.safetensors"
+    assert config.optim.learning_rate == pseudo_label.RATE and config.train.epochs == table.EPOCHS
+    config.data.dir = str(runs.data_dir())
+    dataset = datasets.load(config.data.name, config.data.dir)
+    truth = np.asarray(dataset.train.labels)
+    observed = task.candidate_sets(config, dataset)[np.arange(len(truth))]
+    surely = truth.copy()
+    surely[0] = 1  # a mistake in the first image
+    run = types.SimpleNamespace(predict=lambda images: (2.0 * surely - 1) * 9 * (len([*images]) == len(truth)))
+    monkeypatch.setattr(ltpml_jax, "open_run", lambda workdir: run)
+    found = pseudo_label.fill(config, tmp_path, 0.7, path)
+    states = manifest.load(path).table
+    new = (surely == 1) & (observed != 1)
+    np.testing.assert_array_equal(states, np.where(new, 2, observed))
+    assert found.count == new.sum() / len(truth) and found.true == pytest.approx(100 * truth[new].mean())
+    assert 90 < found.true < 100
