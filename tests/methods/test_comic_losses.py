@@ -15,6 +15,7 @@ head_tail_factor, init_rlc = map(compiled, (comic_losses.head_tail_factor, comic
 COUNT = np.float32([40, 10, 4, 0])
 LABELS = np.float32([[1, 0, 0, 1], [0, 1, 0, 0], [0, 0, 0, 0]])
 LOGITS = np.float32([[0.3, -1.0, 2.0, -0.4], [4.0, 1.0, -2.0, 0.1], [-3.0, 2.5, 0.0, 5.0]])
+EPOCH = np.array(1, np.int32)
 CODE = ComicSettings()
 PLAIN = ComicSettings(rlc_margin=0.0)
 
@@ -92,7 +93,7 @@ def test_discount_by_co_occurrence():
 
 def test_rlc_without_corrections_is_mfm_by_the_number_of_positives():
     settings, state = PLAIN._replace(rlc_threshold=1.0), init_rlc(COUNT)
-    loss, new = rlc(LOGITS, LABELS, np.int32(1), COUNT, state, settings, 3.0)
+    loss, new = rlc(LOGITS, LABELS, EPOCH, COUNT, state, settings, 3.0)
     want = mfm(LOGITS, LABELS, COUNT, settings._replace(exponent=1 / 6)).sum() * 3 / 3
     np.testing.assert_allclose(loss, want, rtol=1e-6)
     np.testing.assert_array_equal(new.distribution, COUNT)
@@ -100,24 +101,24 @@ def test_rlc_without_corrections_is_mfm_by_the_number_of_positives():
 
 def test_rlc_recalls_what_is_likely_and_more_so_than_its_class():
     """0.98 of class 0 and 0.99 of class 3 pass 0.7 and the batch's mean; 0.88 and 0.92 do as well."""
-    loss, new = rlc(LOGITS, LABELS, np.int32(1), COUNT, init_rlc(COUNT), PLAIN, 32.0)
+    loss, new = rlc(LOGITS, LABELS, EPOCH, COUNT, init_rlc(COUNT), PLAIN, 32.0)
     corrected = np.float32([[1, 0, 1, 1], [1, 1, 0, 0], [0, 1, 0, 1]])
     np.testing.assert_array_equal(new.distribution, COUNT + 1)
     want = mfm(LOGITS, corrected, new.distribution, CODE._replace(exponent=1 / 6)).sum() * 32 / 7
     np.testing.assert_allclose(loss, want, rtol=1e-6)
     flat = np.full((3, 4), 3, np.float32)  # likely, but no more than the class's mean
-    assert rlc(flat, LABELS, np.int32(1), COUNT, init_rlc(COUNT), PLAIN, 3.0)[1].distribution.tolist() == COUNT.tolist()
+    assert rlc(flat, LABELS, EPOCH, COUNT, init_rlc(COUNT), PLAIN, 3.0)[1].distribution.tolist() == COUNT.tolist()
 
 
 def test_the_margin_is_that_of_observed_positives_alone():
-    loss, _ = rlc(LOGITS, LABELS, np.int32(1), COUNT, init_rlc(COUNT), CODE, 1.0)
-    same, _ = rlc(LOGITS - LABELS, LABELS, np.int32(1), COUNT, init_rlc(COUNT), PLAIN, 1.0)
+    loss, _ = rlc(LOGITS, LABELS, EPOCH, COUNT, init_rlc(COUNT), CODE, 1.0)
+    same, _ = rlc(LOGITS - LABELS, LABELS, EPOCH, COUNT, init_rlc(COUNT), PLAIN, 1.0)
     np.testing.assert_allclose(loss, same, rtol=1e-6)
 
 
 def test_the_dynamic_counts_start_again_in_each_epoch_and_wait_for_the_first():
     def counts(epoch: int, state):
-        return rlc(LOGITS, LABELS, np.int32(epoch), COUNT, state, PLAIN, 3.0)
+        return rlc(LOGITS, LABELS, np.array(epoch, np.int32), COUNT, state, PLAIN, 3.0)
 
     loss, start = counts(0, init_rlc(COUNT))
     assert loss == 0 and jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), start, init_rlc(COUNT)))
@@ -131,11 +132,11 @@ def test_the_dynamic_counts_start_again_in_each_epoch_and_wait_for_the_first():
 
 def test_the_paper_compares_with_the_past():
     settings = PLAIN._replace(pc_mode="ema")
-    _, first = rlc(LOGITS, LABELS, np.int32(1), COUNT, init_rlc(COUNT), settings, 3.0)
+    _, first = rlc(LOGITS, LABELS, EPOCH, COUNT, init_rlc(COUNT), settings, 3.0)
     np.testing.assert_allclose(first.average, 0.1 * expit(LOGITS).mean(0), rtol=1e-5)
     np.testing.assert_array_equal(first.distribution, COUNT + 1)
     sure = first._replace(average=np.float32([0.999, 0, 0.999, 0.999]))
-    _, second = rlc(LOGITS, LABELS, np.int32(1), COUNT, sure, settings, 3.0)
+    _, second = rlc(LOGITS, LABELS, EPOCH, COUNT, sure, settings, 3.0)
     np.testing.assert_array_equal(second.distribution - first.distribution, [0, 1, 0, 0])
 
 
@@ -147,7 +148,7 @@ def test_nothing_is_nan_without_positives():
         def loss(z):
             return mfm(z, nothing, count, CODE, counts).sum()
 
-        recalled, _ = rlc(logits, nothing, np.int32(1), count, at, CODE, 3.0)
+        recalled, _ = rlc(logits, nothing, EPOCH, count, at, CODE, 3.0)
         return recalled + htb(logits, -logits, logits, loss)[0]
 
     both = value_and_gradient(total)

@@ -22,7 +22,7 @@ def context(state: Prior) -> Context:
     key = jax.random.key(0)
     states, writes = LABEL.astype(np.int8), np.ones(2, bool)
     images = np.ones((2, 4), np.float32)
-    return Context(images, states, LABEL, np.int32(0), Keys(key, key, key), state, (), writes)  # type: ignore[arg-type]
+    return Context(images, states, LABEL, np.array(0, np.int32), Keys(key, key, key), state, (), writes)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", METHODS)
