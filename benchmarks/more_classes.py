@@ -7,6 +7,7 @@ two classes on average as there; writes them as PNG with a table of labels, and 
 FOLDER. benchmarks.other_data does so for itself.
 """
 
+import argparse
 import contextlib
 import csv
 import sys
@@ -52,4 +53,6 @@ def build(folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    print(build(Path(sys.argv[1])))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="where images and dataset go")
+    print(build(parser.parse_args().folder))

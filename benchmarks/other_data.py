@@ -15,12 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-import ltpml_jax
-from benchmarks import more_classes, words
+from benchmarks import more_classes, table_run, words
 from benchmarks.why_ndlp import line
-from configs import digits_mlt
 from ltpml_jax.data import datasets, manifest
-from ltpml_jax.data.labels import GROUPS, LabelState
+from ltpml_jax.data.labels import LabelState
 from ltpml_jax.data.streams import Purpose, uniform
 from ltpml_jax.methods.settings import Config
 
@@ -59,15 +57,12 @@ def alike(labels: np.ndarray, partner: np.ndarray, rate: float, seed: int) -> np
 
 def config_of(method: str, data: Data, seed: int) -> Config:
     """The config of one run on digits_mlt."""
-    config = digits_mlt.get_config(f"{0.3 if data.kind == 'alike' else data.rate:g},method={method}")
-    config.seed = config.data.candidate_seed = seed
-    config.data.sampler, config.data.validation, config.train.epochs = "shuffle", 0.0, 23
-    config.optim.update(name="sgd", schedule="cosine", weight_decay=1e-5, learning_rate=RATES[method])
-    return config
+    rate = 0.3 if data.kind == "alike" else data.rate
+    return table_run.config_of(f"{rate:g},method={method}", RATES[method], seed)
 
 
 def prepared(config: Config, data: Data, out: Path) -> Config:
-    """The config on its data, which is made below `out` where it is not there yet."""
+    """The config on its data, which is made below `out`."""
     if data.kind == "more":
         config.data.name, config.data.dir = more_classes.NAME, more_classes.build(out / "data")
     if data.kind == "alike":
@@ -84,8 +79,7 @@ def prepared(config: Config, data: Data, out: Path) -> Config:
 def score(method: str, data: Data, seed: int, out: Path) -> list[float]:
     """Test mAP in percent, total and by group, of one run below `out`, trained where it is not there yet."""
     config = prepared(config_of(method, data, seed), data, out)
-    found = ltpml_jax.train(config, out / f"{data.kind}{data.rate:g}" / f"{method}-seed{seed}")["last (epoch 23)"]
-    return [found[f"mAP_{part}"] for part in ("total", *GROUPS)]
+    return table_run.scored(config, out / f"{data.kind}{data.rate:g}" / f"{method}-seed{seed}")
 
 
 def main() -> None:

@@ -16,11 +16,10 @@ import numpy as np
 from scipy.special import expit
 
 import ltpml_jax
-from benchmarks import words
+from benchmarks import table_run, words
 from benchmarks.why_ndlp import line
-from configs import digits_mlt
 from ltpml_jax.data import augment, datasets, manifest, task
-from ltpml_jax.data.labels import GROUPS, LabelState
+from ltpml_jax.data.labels import LabelState
 from ltpml_jax.inference import pseudo_labels
 from ltpml_jax.methods.settings import Config
 
@@ -29,17 +28,7 @@ RATE = 0.3  # of learning
 
 def config_of(seed: int) -> Config:
     """The config of the first training."""
-    config = digits_mlt.get_config("left=0.6,method=bce")
-    config.seed = config.data.candidate_seed = seed
-    config.data.sampler, config.data.validation, config.train.epochs = "shuffle", 0.0, 23
-    config.optim.update(name="sgd", schedule="cosine", weight_decay=1e-5, learning_rate=RATE)
-    return config
-
-
-def scored(config: Config, workdir: Path) -> list[float]:
-    """Test mAP in percent, total and by group, of a run that is trained where it is not there yet."""
-    found = ltpml_jax.train(config, workdir)["last (epoch 23)"]
-    return [found[f"mAP_{part}"] for part in ("total", *GROUPS)]
+    return table_run.config_of("left=0.6,method=bce", RATE, seed)
 
 
 class Added(NamedTuple):
@@ -70,15 +59,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=words.seeds, default="0,1,2,3,4", help="of missing labels and training")
     parser.add_argument("--tau", type=float, default=0.7, help="scores above it add a label")
     arguments = parser.parse_args()
+    if not 0 <= arguments.tau < 1:
+        parser.error(f"--tau={arguments.tau:g} is no score; give a number from 0 to below 1")
     arguments.out.mkdir(parents=True, exist_ok=True)
     once, twice, filled = [], [], []
     for seed in arguments.seeds:
         config, first = config_of(seed), arguments.out / f"first-seed{seed}"
-        once.append(scored(config, first))
+        once.append(table_run.scored(config, first))
         again = arguments.out / f"tau{arguments.tau:g}-seed{seed}"
         config.data.update(candidates=f"{again}.safetensors", noise="partial", missing_rate=0.0)
         filled.append(fill(config_of(seed), first, arguments.tau, Path(config.data.candidates)))
-        twice.append(scored(config, again))
+        twice.append(table_run.scored(config, again))
     print("| 40 % missing | Total | Head | Medium | Tail |\n|---|---|---|---|---|")
     print(line("BCE", once))
     print(line(f"Pseudo-Label, tau {arguments.tau:g}", twice))
