@@ -3,6 +3,7 @@
 Equations 8 to 10 of the paper with the constants of its released code. B batch, C classes, D features of a branch.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -91,12 +92,10 @@ class Attention(nnx.Module):
 class Branch(nnx.Module):
     """Backbone, pooling, a linear layer of features, and the classifier's weight."""
 
-    def __init__(self, backbone: Any, classes: int, settings: ComicSettings, rngs: nnx.Rngs):
-        """Puts a branch on a backbone, whose `features` says how many it returns."""
-        self.log_softmax = settings.feat_logsoftmax
-        self.backbone = backbone
-        self.feature = nnx.Linear(backbone.features, settings.feature_width, kernel_init=linear_init, rngs=rngs)
-        self.classifier = NormalisedClassifier(classes, settings.feature_width, rngs)
+    def __init__(self, backbone: Any, feature: nnx.Linear, classifier: NormalisedClassifier, log_softmax: bool):
+        """Puts the parts together."""
+        self.log_softmax = log_softmax
+        self.backbone, self.feature, self.classifier = backbone, feature, classifier
 
     def __call__(self, images: jax.Array, *, train: bool, mask: jax.Array | None) -> jax.Array:
         """Features float32 [B, D] of normalised images [B, H, W, 3]."""
@@ -111,12 +110,11 @@ class ComicNetwork(nnx.Module):
     def __init__(self, blocks: Blocks, settings: ComicSettings):
         """Makes the branches on three backbones, which differ where they are random."""
         self.settings = settings
-        rngs = nnx.Rngs(jax.random.fold_in(jax.random.key(blocks.seed), STREAM))
-        parts = [Branch(blocks.backbone(number), blocks.classes, settings, rngs) for number in range(3)]
+        backbones = [blocks.backbone(number) for number in range(3)]
+        features = tuple(backbone.features for backbone in backbones)
+        tops, self.attention = _drawn(features, blocks.classes, settings, jax.random.key(blocks.seed))
+        parts = (Branch(one, *top, settings.feat_logsoftmax) for one, top in zip(backbones, tops, strict=True))
         self.head, self.tail, self.balanced = parts
-        self.attention = Attention(
-            settings.feature_width, settings.attention_width, settings.attention_dropout, rngs
-        )  # fmt: skip
 
     @property
     def backbone(self) -> Any:
@@ -143,3 +141,16 @@ def _unit(vectors: jax.Array, groups: int, added: float = 0.0) -> jax.Array:
     parts = vectors.reshape(*vectors.shape[:-1], groups, -1)
     norm = jnp.sqrt(jnp.square(parts).sum(-1, keepdims=True) + SMALL**2)  # its gradient at zero is finite
     return parts / (norm + added)
+
+
+@partial(nnx.jit, static_argnums=(0, 1, 2))  # one program, which a compilation cache can keep, for ten small ones
+def _drawn(
+    features: tuple[int, ...], classes: int, settings: ComicSettings, key: jax.Array
+) -> tuple[list[tuple[nnx.Linear, NormalisedClassifier]], Attention]:
+    """What follows each of the backbones, which return so many `features`, and the attention that joins them."""
+    rngs, width = nnx.Rngs(jax.random.fold_in(key, STREAM)), settings.feature_width
+    tops = []
+    for inputs in features:
+        feature = nnx.Linear(inputs, width, kernel_init=linear_init, rngs=rngs)
+        tops.append((feature, NormalisedClassifier(classes, width, rngs)))
+    return tops, Attention(width, settings.attention_width, settings.attention_dropout, rngs)
