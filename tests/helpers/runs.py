@@ -34,7 +34,7 @@ SMALL = {
 CACHE = {
     "jax_compilation_cache_dir": str(compile_cache.folder("compiled_for_tests")),
     "jax_compilation_cache_max_size": compile_cache.LARGEST,  # a bound, so that JAX locks what several processes write
-    "jax_persistent_cache_min_compile_time_secs": 0.1,
+    "jax_persistent_cache_min_compile_time_secs": 0.25,  # to keep one, JAX reads the ages of all that it has
     "jax_persistent_cache_min_entry_size_bytes": -1,
 }
 

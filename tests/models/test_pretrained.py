@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from ltpml_jax.errors import UserError
 from ltpml_jax.models import classifier, pretrained
+from tests.helpers import weights
 from tests.models.test_layers import randomise
 from tests.models.test_torch_files import checkpoint
 
@@ -28,10 +29,17 @@ def backbones_are_traced_once():
         yield
 
 
-def _model(seed: int) -> classifier.Classifier:
-    model = classifier.build(SPEC, 20, seed)
+@functools.cache
+def _drawn(seed: int) -> classifier.Classifier:
+    with weights.from_numpy():
+        model = classifier.build(SPEC, 20, seed)
     randomise(model, seed)
     return model
+
+
+def _model(seed: int) -> classifier.Classifier:
+    """A model of one's own: to trace one takes as long as most of these tests."""
+    return nnx.clone(_drawn(seed))
 
 
 def _refused(model, path: Path) -> str:
