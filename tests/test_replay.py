@@ -11,6 +11,8 @@ from tests import replay
 from tests.methods.test_losses import COCO, VOC, plain_db_focal
 from tests.methods.test_ndlp_functions import slow_select
 
+pytestmark = pytest.mark.usefixtures("least_optimised")
+
 ROOT = Path(__file__).resolve().parents[1]
 COPIES = sorted(str(path) for path in (ROOT / "tests" / "golden").glob("*.npz"))
 Golden = dict[str, np.ndarray]

@@ -14,6 +14,8 @@ from ltpml_jax.photometric import normalise
 from tests.helpers import exportables
 from tests.helpers.exportables import difference, exportable, thin
 
+pytestmark = pytest.mark.usefixtures("least_optimised")
+
 
 def form_of(run) -> torch_names.LinearOnPooled:
     form = torch_names.linear_form(run.model, run.headline)
