@@ -86,9 +86,9 @@ def test_the_methods_loss_and_what_the_consistency_adds():
         return value
 
     totals = {}
-    for weight in (0.0, 1.0, 3.0):
-        method = pu_mlc.pu_mlc(PUMLCSettings(consistency=weight), Plan(1, 4))
-        with tiny.plain_draws():
+    with tiny.plain_draws():
+        for weight in (0.0, 1.0, 3.0):
+            method = pu_mlc.pu_mlc(PUMLCSettings(consistency=weight), Plan(1, 4))
             totals[weight] = jax.jit(functools.partial(total, method))(seen)
     assert calls == [4, 4, 2, 4, 2]
     np.testing.assert_allclose(totals[0.0], plain.vpu(answer, observed, 0.85, 2.0), rtol=1e-5)
